@@ -1,0 +1,129 @@
+//! The one error value of the program. A person reads it on one line: what was being done, to which
+//! file, tensor or picture, what is wrong, and what they can do about it.
+
+use std::fmt;
+
+/// `Result` with the program's own [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, said so that the person who sees it can act.
+///
+/// Built in the order it is read:
+/// `Error::new("reading the checkpoint", "it ends in the middle of a tensor").at(path).help("download it again")`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Error(Box<Parts>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Parts {
+    doing: String,
+    subject: Option<String>,
+    cause: String,
+    help: Option<String>,
+    kind: ErrorKind,
+}
+
+/// What a caller may want to tell apart; everything else is for the reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Any error nobody has to handle in a special way.
+    #[default]
+    Other,
+    /// The user asked for it to stop.
+    Cancelled,
+    /// The request needs more memory or context than there is.
+    DoesNotFit,
+    /// The GPU device is gone and must be rebuilt.
+    DeviceLost,
+}
+
+impl Error {
+    /// An error met while `doing` something ("reading the checkpoint"), because of `cause`.
+    #[must_use]
+    pub fn new(doing: impl fmt::Display, cause: impl fmt::Display) -> Self {
+        Self(Box::new(Parts {
+            doing: doing.to_string(),
+            subject: None,
+            cause: cause.to_string(),
+            help: None,
+            kind: ErrorKind::Other,
+        }))
+    }
+
+    /// The file, tensor or picture it happened to. The innermost name given first stays first.
+    #[must_use]
+    pub fn at(mut self, subject: impl fmt::Display) -> Self {
+        self.0.subject = Some(match self.0.subject.take() {
+            None => subject.to_string(),
+            Some(inner) => format!("{inner} in {subject}"),
+        });
+        self
+    }
+
+    /// Like [`Error::at`], for a path.
+    #[must_use]
+    pub fn at_path(self, path: &std::path::Path) -> Self {
+        self.at(path.display())
+    }
+
+    /// What the user can do. The first advice given stays.
+    #[must_use]
+    pub fn help(mut self, help: impl fmt::Display) -> Self {
+        self.0.help.get_or_insert_with(|| help.to_string());
+        self
+    }
+
+    /// Marks the error for callers that tell kinds apart.
+    #[must_use]
+    pub fn kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// The kind given by [`Error::kind`].
+    #[must_use]
+    pub fn get_kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The error for work the user has stopped.
+    #[must_use]
+    pub fn cancelled(doing: impl fmt::Display) -> Self {
+        Self::new(doing, "cancelled").kind(ErrorKind::Cancelled)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let p = &*self.0;
+        // Causes come from libraries too: keep whatever they say on the one line.
+        let one_line = |s: &str| s.split_whitespace().collect::<Vec<_>>().join(" ");
+        write!(f, "{}", p.doing)?;
+        if let Some(subject) = &p.subject {
+            write!(f, " {}", one_line(subject))?;
+        }
+        write!(f, ": {}", one_line(&p.cause))?;
+        if let Some(help) = &p.help {
+            write!(f, " ({})", one_line(help))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_as_one_line_with_subject_cause_and_advice() {
+        let e = Error::new("reading tensor", "it ends\nearly").at("a.weight").at("model.safetensors").help("download it again");
+        assert_eq!(e.to_string(), "reading tensor a.weight in model.safetensors: it ends early (download it again)");
+    }
+}

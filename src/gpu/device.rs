@@ -1,0 +1,346 @@
+//! The device: choosing an adapter, asking it for what it has, and keeping what goes wrong.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::kernels::Registry;
+use super::shader_source::KernelEdit;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How to choose and open a device.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Part of an adapter's name, or its number in `ocelli devices`; `None`: the fastest kind first.
+    pub adapter: Option<String>,
+    /// Go on as if the adapter had no subgroups.
+    pub without_subgroups: bool,
+    /// Go on as if the adapter had no native f16.
+    pub without_f16: bool,
+    /// Bind at most this many bytes at once, below the adapter's own limit; tests slice small models with it.
+    pub max_binding_bytes: Option<usize>,
+    /// Changes to the kernels' text; nothing but the tests makes any.
+    #[doc(hidden)]
+    pub kernel_edits: Vec<KernelEdit>,
+}
+
+/// An adapter as `ocelli devices` lists it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct AdapterSummary {
+    /// Its number in the list.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// Vulkan, Metal, DX12.
+    pub backend: String,
+    /// Discrete, integrated, software.
+    pub kind: String,
+    /// Driver and version.
+    pub driver: String,
+    /// Largest storage binding, bytes.
+    pub max_binding_bytes: u64,
+    /// Largest buffer, bytes.
+    pub max_buffer_bytes: u64,
+    /// Smallest and largest subgroup.
+    pub subgroup_sizes: (u32, u32),
+    /// Subgroup operations in compute.
+    pub subgroups: bool,
+    /// f16 in kernels.
+    pub f16: bool,
+    /// Timestamps around passes.
+    pub timestamps: bool,
+}
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    wgpu::Instance::new(descriptor.with_env())
+}
+
+fn adapters(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
+    let mut all = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    // The fastest kind first; the order of the system otherwise.
+    all.sort_by_key(|adapter| match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu | wgpu::DeviceType::Other => 2,
+        wgpu::DeviceType::Cpu => 3,
+    });
+    all
+}
+
+fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    AdapterSummary {
+        index,
+        name: info.name,
+        backend: info.backend.to_string(),
+        kind: match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete",
+            wgpu::DeviceType::IntegratedGpu => "integrated",
+            wgpu::DeviceType::VirtualGpu => "virtual",
+            wgpu::DeviceType::Cpu => "software",
+            wgpu::DeviceType::Other => "other",
+        }
+        .to_owned(),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        max_binding_bytes: limits.max_storage_buffer_binding_size,
+        max_buffer_bytes: limits.max_buffer_size,
+        subgroup_sizes: (info.subgroup_min_size, info.subgroup_max_size),
+        subgroups: features.contains(wgpu::Features::SUBGROUP),
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+    }
+}
+
+/// All adapters of this machine, best first.
+#[must_use]
+pub fn list_adapters() -> Vec<AdapterSummary> {
+    adapters(&instance()).iter().enumerate().map(|(i, a)| summary(i, a)).collect()
+}
+
+/// One open device and its queue, shared by the window and the engine. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Gpu(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    instance: wgpu::Instance,
+    adapter: wgpu::Adapter,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    summary: AdapterSummary,
+    subgroups: bool,
+    f16: bool,
+    timestamps: bool,
+    max_binding_bytes: usize,
+    registry: Registry,
+    fault: Arc<Fault>,
+    kernel_edits: Vec<KernelEdit>,
+    allocated_bytes: AtomicU64,
+}
+
+/// What the device reported outside any call of ours.
+#[derive(Debug, Default)]
+struct Fault {
+    lost: AtomicBool,
+    message: Mutex<Option<String>>,
+}
+
+impl Fault {
+    fn set(&self, message: String) {
+        let mut slot = self.message.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.get_or_insert(message);
+    }
+}
+
+/// Limits below which no kernel of ours can run.
+const NEEDED_WORKGROUP_BYTES: u32 = 16 * 1024;
+const NEEDED_INVOCATIONS: u32 = 256;
+const NEEDED_STORAGE_BUFFERS: u32 = 8;
+
+impl Gpu {
+    /// Opens the adapter the options name, or the best one, with all the limits it has and the
+    /// features of ours that it has.
+    ///
+    /// # Errors
+    /// There is no adapter, none of that name, or it lacks a limit the kernels need.
+    pub fn new(options: &GpuOptions) -> Result<Self> {
+        let doing = "opening the GPU";
+        let instance = instance();
+        let all = adapters(&instance);
+        let index = match &options.adapter {
+            None => (!all.is_empty()).then_some(0),
+            Some(wanted) => wanted.parse().ok().filter(|&i| i < all.len()).or_else(|| {
+                let wanted = wanted.to_lowercase();
+                all.iter().position(|a| a.get_info().name.to_lowercase().contains(&wanted))
+            }),
+        };
+        let Some((index, adapter)) = index.and_then(|i| all.get(i).map(|a| (i, a.clone()))) else {
+            return Err(match &options.adapter {
+                Some(name) if !all.is_empty() => {
+                    Error::new(doing, format!("no adapter is called '{name}'")).help("`ocelli devices` lists them")
+                }
+                _ => Error::new(doing, "no Vulkan, Metal or DX12 adapter was found")
+                    .help("install your card's Vulkan driver, or Mesa's software device: apt install mesa-vulkan-drivers"),
+            });
+        };
+        let summary = summary(index, &adapter);
+        let limits = adapter.limits();
+        for (name, has, needs) in [
+            ("bytes of workgroup memory", limits.max_compute_workgroup_storage_size, NEEDED_WORKGROUP_BYTES),
+            ("invocations in a workgroup", limits.max_compute_invocations_per_workgroup, NEEDED_INVOCATIONS),
+            ("storage buffers in a kernel", limits.max_storage_buffers_per_shader_stage, NEEDED_STORAGE_BUFFERS),
+        ] {
+            if has < needs {
+                return Err(Error::new(doing, format!("it allows {has} {name} and the kernels need {needs}"))
+                    .at(&summary.name)
+                    .help("choose another adapter with --adapter; `ocelli devices` lists them"));
+            }
+        }
+        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY;
+        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("ocelli"),
+            required_features: adapter.features() & wanted,
+            required_limits: limits,
+            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            trace: wgpu::Trace::Off,
+        }))
+        .map_err(|e| Error::new(doing, e).at(&summary.name).help("update its driver or choose another with --adapter"))?;
+
+        let fault = Arc::new(Fault::default());
+        let seen = fault.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            // Dropping the last handle reports `Destroyed`; that is no loss.
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                seen.set(format!("the device was lost: {message}"));
+                seen.lost.store(true, Ordering::Release);
+            }
+        });
+        let seen = fault.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            tracing::error!("{error}");
+            seen.set(error.to_string());
+        }));
+        let max_binding_bytes = usize::try_from(device.limits().max_storage_buffer_binding_size).unwrap_or(usize::MAX);
+        let max_binding_bytes = options.max_binding_bytes.unwrap_or(usize::MAX).min(max_binding_bytes) / 256 * 256;
+        Ok(Self(Arc::new(Inner {
+            subgroups: summary.subgroups && !options.without_subgroups,
+            f16: summary.f16 && !options.without_f16,
+            timestamps: summary.timestamps,
+            instance,
+            adapter,
+            device,
+            queue,
+            summary,
+            max_binding_bytes,
+            registry: Registry::default(),
+            fault,
+            kernel_edits: options.kernel_edits.clone(),
+            allocated_bytes: AtomicU64::new(0),
+        })))
+    }
+
+    /// The instance the device came from; the window is opened on it.
+    #[must_use]
+    pub fn instance(&self) -> &wgpu::Instance {
+        &self.0.instance
+    }
+
+    /// The adapter the device came from.
+    #[must_use]
+    pub fn adapter(&self) -> &wgpu::Adapter {
+        &self.0.adapter
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn device(&self) -> &wgpu::Device {
+        &self.0.device
+    }
+
+    /// The one queue.
+    #[must_use]
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.0.queue
+    }
+
+    /// The adapter in words and numbers.
+    #[must_use]
+    pub fn summary(&self) -> &AdapterSummary {
+        &self.0.summary
+    }
+
+    /// The adapter's name.
+    #[must_use]
+    pub fn adapter_name(&self) -> &str {
+        &self.0.summary.name
+    }
+
+    /// Do kernels use subgroup operations?
+    #[must_use]
+    pub fn has_subgroups(&self) -> bool {
+        self.0.subgroups
+    }
+
+    /// Do kernels use native f16?
+    #[must_use]
+    pub fn has_f16(&self) -> bool {
+        self.0.f16
+    }
+
+    /// Can passes be timed on the GPU?
+    #[must_use]
+    pub fn has_timestamps(&self) -> bool {
+        self.0.timestamps
+    }
+
+    /// The largest subgroup the device may use; 1 without subgroups.
+    #[must_use]
+    pub fn max_subgroup_size(&self) -> u32 {
+        if self.0.subgroups { self.0.summary.subgroup_sizes.1.max(1) } else { 1 }
+    }
+
+    /// The most bytes one binding may hold.
+    #[must_use]
+    pub fn max_binding_bytes(&self) -> usize {
+        self.0.max_binding_bytes
+    }
+
+    /// Bytes of all buffers made so far, for `gpu_mb`; freed ones are taken off by [`Gpu::uncount_bytes`].
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        self.0.allocated_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_bytes(&self, bytes: u64) {
+        self.0.allocated_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes freed buffers off [`Gpu::allocated_bytes`].
+    pub fn uncount_bytes(&self, bytes: u64) {
+        self.0.allocated_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn kernel_edits(&self) -> &[KernelEdit] {
+        &self.0.kernel_edits
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    /// The first error the device has reported outside a call, if any.
+    ///
+    /// # Errors
+    /// That error; of kind [`ErrorKind::DeviceLost`] when the device is gone.
+    pub fn check(&self) -> Result<()> {
+        let message = self.0.fault.message.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(message) = message else { return Ok(()) };
+        let error = Error::new("running on the GPU", message).at(self.adapter_name());
+        Err(if self.0.fault.lost.load(Ordering::Acquire) {
+            error.help("reload the model; if it happens again, update the driver").kind(ErrorKind::DeviceLost)
+        } else {
+            error
+        })
+    }
+
+    /// Runs `make` and turns what the device says of it into an error.
+    pub(super) fn scoped<T>(&self, doing: &str, subject: &str, make: impl FnOnce(&wgpu::Device) -> T) -> Result<T> {
+        let memory = self.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = make(self.device());
+        let validation = pollster::block_on(validation.pop());
+        let memory = pollster::block_on(memory.pop());
+        if let Some(error) = memory {
+            return Err(Error::new(doing, format!("the device is out of memory: {error}"))
+                .at(subject)
+                .help("use a smaller model, a shorter context or a smaller recipe")
+                .kind(ErrorKind::DoesNotFit));
+        }
+        match validation {
+            Some(error) => Err(Error::new(doing, error).at(subject)),
+            None => Ok(made),
+        }
+    }
+}

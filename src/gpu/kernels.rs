@@ -1,0 +1,195 @@
+//! The kernel registry: a typed key chooses a variant of a `.wgsl` file; each variant is compiled once
+//! and kept. Bindings are read off the text: binding 0 is the uniform `Params`, storage buffers follow.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::device::Gpu;
+use super::shader_source::{KernelEdit, expand};
+use crate::error::{Error, Result};
+
+/// Which variant of which kernel file: the file's name and its defines, in the file's own words.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KernelKey {
+    file: &'static str,
+    defines: Vec<(&'static str, String)>,
+}
+
+impl KernelKey {
+    /// The plain variant of a file.
+    #[must_use]
+    pub fn new(file: &'static str) -> Self {
+        Self { file, defines: Vec::new() }
+    }
+
+    /// Sets one of the file's defines.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.defines.push((key, value.to_string()));
+        self
+    }
+
+    /// The kernel's file, without the extension.
+    #[must_use]
+    pub fn file(&self) -> &'static str {
+        self.file
+    }
+
+    /// The WGSL text of this variant for an adapter with or without subgroups and native f16, with the tests' edits.
+    ///
+    /// # Errors
+    /// A mistake in the kernel's directives.
+    pub fn source(&self, subgroups: bool, f16: bool, edits: &[KernelEdit]) -> Result<String> {
+        let mut defines: BTreeMap<&str, String> = self.defines.iter().map(|(k, v)| (*k, v.clone())).collect();
+        defines.insert("SUBGROUPS", u8::from(subgroups).to_string());
+        defines.insert("F16", u8::from(f16).to_string());
+        let body = expand(self.file, &defines, edits)?;
+        Ok(if f16 && body.contains("f16") { format!("enable f16;\n{body}") } else { body })
+    }
+
+    /// A short name for profiles and error messages.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let mut s = self.file.to_owned();
+        for (k, v) in &self.defines {
+            s.push_str(&format!(" {k}={v}"));
+        }
+        s
+    }
+}
+
+/// A kernel file and the values its defines may take; the tests validate the whole product.
+#[derive(Debug)]
+pub struct Family {
+    /// The file, without the extension.
+    pub file: &'static str,
+    /// Each define and its possible values.
+    pub axes: &'static [(&'static str, &'static [&'static str])],
+}
+
+const WEIGHTS: (&str, &[&str]) = ("WEIGHTS", &["int8", "f16", "f32"]);
+const KV: (&str, &[&str]) = ("KV", &["f16", "f32"]);
+
+/// Every kernel the program can dispatch, with its axes.
+pub const FAMILIES: &[Family] = &[
+    Family { file: "attention_decode", axes: &[KV, ("HEAD_DIM", &["64", "128"])] },
+    Family { file: "attention_flash", axes: &[("KV", &["f16", "f32", "dense"]), ("HEAD_DIM", &["64", "72", "128"])] },
+    Family { file: "attention_reduce", axes: &[("HEAD_DIM", &["64", "128"])] },
+    Family { file: "begin_step", axes: &[] },
+    Family { file: "embed_pictures", axes: &[] },
+    Family { file: "embed_tokens", axes: &[("WEIGHTS", &["f16", "f32"])] },
+    Family { file: "layer_norm", axes: &[] },
+    Family { file: "matmul", axes: &[WEIGHTS, ("EPILOGUE", &["none", "gelu_tanh", "gelu_erf", "swiglu"])] },
+    Family {
+        file: "matvec",
+        axes: &[WEIGHTS, ("EPILOGUE", &["none", "gelu_tanh", "gelu_erf", "swiglu"]), ("BATCH", &["1", "2", "4", "8"])],
+    },
+    Family { file: "read_bandwidth", axes: &[] },
+    Family { file: "rms_norm", axes: &[] },
+    Family { file: "rope_and_cache", axes: &[KV, ("HEAD_DIM", &["64", "128"])] },
+    Family { file: "sample", axes: &[] },
+    Family { file: "vision_position", axes: &[] },
+    Family { file: "vision_rope", axes: &[] },
+];
+
+/// All keys of [`FAMILIES`], for the tests that compile everything.
+#[must_use]
+pub fn all_variants() -> Vec<KernelKey> {
+    let mut keys = Vec::new();
+    for family in FAMILIES {
+        let mut partial = vec![KernelKey::new(family.file)];
+        for (axis, values) in family.axes {
+            partial = partial
+                .into_iter()
+                .flat_map(|key| values.iter().map(move |value| key.clone().with(axis, value)))
+                .collect();
+        }
+        keys.append(&mut partial);
+    }
+    keys
+}
+
+/// A compiled kernel.
+#[derive(Debug)]
+pub struct Kernel {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
+    /// Number of storage buffers, bound at 1, 2, …
+    pub(super) storages: usize,
+    pub(super) label: String,
+}
+
+/// Compiled kernels by key.
+#[derive(Debug, Default)]
+pub(super) struct Registry(Mutex<HashMap<KernelKey, Arc<Kernel>>>);
+
+impl Gpu {
+    /// The compiled kernel for `key`, compiling it the first time.
+    ///
+    /// # Errors
+    /// The driver or the validator refuses the kernel.
+    pub fn kernel(&self, key: &KernelKey) -> Result<Arc<Kernel>> {
+        if let Some(kernel) = self.registry().0.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
+            return Ok(kernel.clone());
+        }
+        let kernel = Arc::new(self.compile(key)?);
+        self.registry().0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), kernel.clone());
+        Ok(kernel)
+    }
+
+    fn compile(&self, key: &KernelKey) -> Result<Kernel> {
+        let label = key.label();
+        let source = key.source(self.has_subgroups(), self.has_f16(), self.kernel_edits())?;
+        let read_only = storage_bindings(&source);
+        let limit = self.device().limits().max_storage_buffers_per_shader_stage as usize;
+        if read_only.len() > limit {
+            let why = format!("it binds {} storage buffers and this adapter allows {limit}", read_only.len());
+            return Err(Error::new("compiling kernel", why).at(&label).help("choose another adapter"));
+        }
+        self.scoped("compiling kernel", &label, |device| {
+            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(&label),
+                source: wgpu::ShaderSource::Wgsl(source.into()),
+            });
+            let entry = |binding: u32, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+                count: None,
+            };
+            let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
+            entries.extend((1..).zip(&read_only).map(|(binding, &read_only)| {
+                entry(binding, wgpu::BufferBindingType::Storage { read_only }, false)
+            }));
+            let layout = device
+                .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(&label),
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&label),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    // No kernel reads workgroup memory it has not written.
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
+                cache: None,
+            });
+            Kernel { pipeline, layout, storages: read_only.len(), label: label.clone() }
+        })
+    }
+}
+
+/// For each storage binding of a kernel text, in order: is it read-only?
+fn storage_bindings(source: &str) -> Vec<bool> {
+    source
+        .lines()
+        .filter(|line| line.starts_with("@group(0)") && line.contains("var<storage"))
+        .map(|line| !line.contains("read_write"))
+        .collect()
+}

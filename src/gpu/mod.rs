@@ -1,0 +1,18 @@
+//! The GPU room: wgpu and nothing of Qwen. Choosing and sharing the device, buffers, the kernel
+//! registry, recording and pacing of work, timestamps and readback.
+
+mod bandwidth;
+mod buffers;
+mod device;
+mod kernels;
+mod readback;
+mod recorder;
+mod shader_source;
+
+pub use bandwidth::measure_read_bandwidth;
+pub use buffers::{BufferExt, storage_bytes};
+pub use device::{AdapterSummary, Gpu, GpuOptions, list_adapters};
+pub use kernels::{FAMILIES, Family, Kernel, KernelKey, all_variants};
+pub use readback::{Readback, ReadbackRing};
+pub use recorder::{Pacing, Recorder, StepTimes};
+pub use shader_source::{KernelEdit, expand, file_names};

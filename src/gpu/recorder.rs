@@ -1,0 +1,391 @@
+//! Recording and pacing: dispatches are gathered, submitted in pieces of a few milliseconds, and the
+//! queue is kept short, so that a window on the same device gets its frames in between.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::device::Gpu;
+use super::kernels::Kernel;
+use super::readback::{Readback, ReadbackRing};
+use crate::error::{Error, Result};
+
+/// How long a submitted piece of work may take, and how many may wait in the queue.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pacing {
+    /// Aim for pieces of this many seconds.
+    pub piece_secs: f64,
+    /// Pieces submitted and not finished, at most.
+    pub outstanding: usize,
+}
+
+impl Pacing {
+    /// No window shares the device: long pieces, but far from any driver's time-out.
+    pub const HEADLESS: Self = Self { piece_secs: 0.1, outstanding: 4 };
+    /// A window draws on the same queue: its frame waits for at most two short pieces.
+    pub const WINDOW: Self = Self { piece_secs: 0.006, outstanding: 2 };
+}
+
+/// When a step began and ended on the GPU, in nanoseconds of the device's own clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepTimes {
+    /// Beginning of its first pass.
+    pub begin_ns: u64,
+    /// End of its last pass.
+    pub end_ns: u64,
+}
+
+struct Dispatch {
+    kernel: Arc<Kernel>,
+    bind_group: wgpu::BindGroup,
+    params_offset: u32,
+    workgroups: [u32; 3],
+}
+
+enum Op {
+    Dispatch(Dispatch),
+    Copy { from: wgpu::Buffer, from_offset: u64, to: wgpu::Buffer, to_offset: u64, bytes: u64 },
+}
+
+struct Outstanding {
+    index: wgpu::SubmissionIndex,
+    submitted: Instant,
+    cost: f64,
+}
+
+/// Bytes between two parameter blocks: the largest alignment WebGPU lets an adapter ask for.
+const PARAMS_STRIDE: usize = 256;
+/// Parameter blocks in one submission, at most.
+const PARAMS_SLOTS: usize = 1024;
+
+/// Gathers dispatches and submits them. One per engine; not shared between threads.
+pub struct Recorder {
+    gpu: Gpu,
+    ops: Vec<Op>,
+    cost: f64,
+    params: Vec<u8>,
+    params_seen: HashMap<Vec<u8>, u32>,
+    params_buffer: wgpu::Buffer,
+    bind_groups: HashMap<(usize, Vec<wgpu::Buffer>), wgpu::BindGroup>,
+    pacing: Pacing,
+    outstanding: VecDeque<Outstanding>,
+    last_done: Instant,
+    cost_per_sec: f64,
+    timestamps: Option<Timestamps>,
+    /// Has a pass of the current span already been submitted?
+    span_open: bool,
+    submissions: u64,
+}
+
+struct Timestamps {
+    set: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    period_ns: f64,
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("ops", &self.ops.len()).field("pacing", &self.pacing).finish_non_exhaustive()
+    }
+}
+
+/// Words a timed readback carries behind the record: begin and end, 64 bits each.
+const TIMES_BYTES: u64 = 16;
+
+impl Recorder {
+    /// An empty recording.
+    ///
+    /// # Errors
+    /// Memory is short.
+    pub fn new(gpu: &Gpu, pacing: Pacing) -> Result<Self> {
+        use wgpu::BufferUsages as Usage;
+        let params_buffer =
+            gpu.buffer("kernel parameters", (PARAMS_STRIDE * PARAMS_SLOTS) as u64, Usage::UNIFORM | Usage::COPY_DST)?;
+        let timestamps = if gpu.has_timestamps() {
+            Some(Timestamps {
+                set: gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
+                    label: Some("step times"),
+                    ty: wgpu::QueryType::Timestamp,
+                    count: 2,
+                }),
+                resolved: gpu.buffer("step times", 256, Usage::QUERY_RESOLVE | Usage::COPY_SRC)?,
+                period_ns: f64::from(gpu.queue().get_timestamp_period()),
+            })
+        } else {
+            None
+        };
+        Ok(Self {
+            gpu: gpu.clone(),
+            ops: Vec::new(),
+            cost: 0.0,
+            params: Vec::new(),
+            params_seen: HashMap::new(),
+            params_buffer,
+            bind_groups: HashMap::new(),
+            pacing,
+            outstanding: VecDeque::new(),
+            last_done: Instant::now(),
+            // A software device's speed; measured upwards from there within a few pieces.
+            cost_per_sec: 4e9,
+            timestamps,
+            span_open: false,
+            submissions: 0,
+        })
+    }
+
+    /// The device recorded for.
+    #[must_use]
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Changes the pacing from the next piece on.
+    pub fn set_pacing(&mut self, pacing: Pacing) {
+        self.pacing = pacing;
+    }
+
+    /// The cost one piece should have at the speed measured so far; work that can be divided is divided
+    /// into dispatches of no more than this. Cost is floating-point operations plus three per byte moved.
+    #[must_use]
+    pub fn piece_cost(&self) -> f64 {
+        self.cost_per_sec * self.pacing.piece_secs
+    }
+
+    /// How many times work was submitted.
+    #[must_use]
+    pub fn submissions(&self) -> u64 {
+        self.submissions
+    }
+
+    /// Adds a dispatch. `params` fill the kernel's uniform, `buffers` its storage bindings in order.
+    ///
+    /// # Errors
+    /// The buffers do not match the kernel's bindings, or the device failed.
+    pub fn dispatch(
+        &mut self,
+        kernel: &Arc<Kernel>,
+        params: &[u32],
+        buffers: &[&wgpu::Buffer],
+        workgroups: [u32; 3],
+        cost: f64,
+    ) -> Result<()> {
+        if buffers.len() != kernel.storages || params.len() * 4 > PARAMS_STRIDE {
+            let why = format!("{} buffers for {} bindings, {} words of parameters", buffers.len(), kernel.storages, params.len());
+            return Err(Error::new("recording kernel", why).at(&kernel.label));
+        }
+        if workgroups.contains(&0) {
+            return Ok(());
+        }
+        if self.cost > 0.0 && self.cost + cost > self.piece_cost() {
+            self.submit()?;
+        }
+        let params_offset = self.place_params(params)?;
+        let key = (Arc::as_ptr(kernel) as usize, buffers.iter().map(|&b| b.clone()).collect::<Vec<_>>());
+        let bind_group = self.bind_groups.entry(key).or_insert_with(|| {
+            let mut entries = vec![wgpu::BindGroupEntry {
+                binding: 0,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &self.params_buffer,
+                    offset: 0,
+                    size: wgpu::BufferSize::new(PARAMS_STRIDE as u64),
+                }),
+            }];
+            entries.extend((1..).zip(buffers).map(|(binding, buffer)| wgpu::BindGroupEntry {
+                binding,
+                resource: buffer.as_entire_binding(),
+            }));
+            self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(&kernel.label),
+                layout: &kernel.layout,
+                entries: &entries,
+            })
+        });
+        let bind_group = bind_group.clone();
+        self.ops.push(Op::Dispatch(Dispatch { kernel: kernel.clone(), bind_group, params_offset, workgroups }));
+        self.cost += cost;
+        Ok(())
+    }
+
+    /// Adds a copy between two buffers, in order with the dispatches around it. Offsets and sizes are multiples of 4.
+    pub fn copy(&mut self, from: &wgpu::Buffer, from_offset: u64, to: &wgpu::Buffer, to_offset: u64, bytes: u64) {
+        self.ops.push(Op::Copy { from: from.clone(), from_offset, to: to.clone(), to_offset, bytes });
+        self.cost += bytes as f64 * 6.0;
+    }
+
+    /// Equal parameter blocks of one submission share a place.
+    fn place_params(&mut self, params: &[u32]) -> Result<u32> {
+        let bytes: &[u8] = bytemuck::cast_slice(params);
+        if let Some(&offset) = self.params_seen.get(bytes) {
+            return Ok(offset);
+        }
+        if self.params_seen.len() == PARAMS_SLOTS {
+            self.submit()?;
+        }
+        let offset = self.params.len();
+        self.params.extend_from_slice(bytes);
+        self.params.resize(offset + PARAMS_STRIDE, 0);
+        let offset = u32::try_from(offset).unwrap_or(0);
+        self.params_seen.insert(bytes.to_vec(), offset);
+        Ok(offset)
+    }
+
+    /// Submits what is recorded; waits while too many pieces are unfinished.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn submit(&mut self) -> Result<()> {
+        self.submit_with(false, |_| {})
+    }
+
+    /// Submits the end of a step and reads the first bytes of `record` back through `ring`, with the
+    /// step's begin and end times behind them (see [`Recorder::split_times`]).
+    ///
+    /// # Errors
+    /// The device failed or memory is short.
+    pub fn submit_and_read(&mut self, ring: &mut ReadbackRing, record: &wgpu::Buffer) -> Result<Readback> {
+        let staging = ring.take(&self.gpu)?;
+        let record_bytes = ring.bytes() - TIMES_BYTES;
+        let times = self.timestamps.as_ref().map(|t| (t.set.clone(), t.resolved.clone()));
+        let to = staging.clone();
+        self.submit_with(true, move |encoder| {
+            encoder.copy_buffer_to_buffer(record, 0, &to, 0, record_bytes);
+            if let Some((set, resolved)) = times {
+                encoder.resolve_query_set(&set, 0..2, &resolved, 0);
+                encoder.copy_buffer_to_buffer(&resolved, 0, &to, record_bytes, TIMES_BYTES);
+            }
+        })?;
+        Ok(Readback::start(staging))
+    }
+
+    /// A ring for records of `bytes` with the step's times behind them.
+    #[must_use]
+    pub fn record_ring(bytes: usize) -> ReadbackRing {
+        ReadbackRing::new(bytes + usize::try_from(TIMES_BYTES).unwrap_or(16))
+    }
+
+    /// Takes the times off the end of a record read back; zeros where the adapter has no timestamps.
+    #[must_use]
+    pub fn split_times(&self, record: &mut Vec<u8>) -> StepTimes {
+        let at = record.len().saturating_sub(16);
+        let tail = record.split_off(at);
+        let word = |i: usize| {
+            let mut b = [0u8; 8];
+            if let Some(s) = tail.get(i * 8..i * 8 + 8) {
+                b.copy_from_slice(s);
+            }
+            u64::from_le_bytes(b)
+        };
+        match &self.timestamps {
+            None => StepTimes::default(),
+            Some(t) => StepTimes {
+                begin_ns: (word(0) as f64 * t.period_ns) as u64,
+                end_ns: (word(1) as f64 * t.period_ns) as u64,
+            },
+        }
+    }
+
+    fn submit_with(&mut self, end_of_span: bool, finish: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<()> {
+        if self.ops.is_empty() && !end_of_span {
+            return Ok(());
+        }
+        self.gpu.check()?;
+        while self.outstanding.len() >= self.pacing.outstanding {
+            self.wait_oldest()?;
+        }
+        self.gpu.queue().write_buffer(&self.params_buffer, 0, &self.params);
+        let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        let ops = std::mem::take(&mut self.ops);
+        let runs = ops.chunk_by(|a, b| matches!((a, b), (Op::Dispatch(_), Op::Dispatch(_)))).collect::<Vec<_>>();
+        let passes = runs.iter().filter(|run| matches!(run[0], Op::Dispatch(_))).count();
+        let mut pass_number = 0;
+        for run in runs {
+            if let [Op::Copy { from, from_offset, to, to_offset, bytes }] = run {
+                encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, *bytes);
+                continue;
+            }
+            pass_number += 1;
+            let begins = !self.span_open && pass_number == 1;
+            let ends = end_of_span && pass_number == passes;
+            let timestamp_writes = match &self.timestamps {
+                Some(t) if begins || ends => Some(wgpu::ComputePassTimestampWrites {
+                    query_set: &t.set,
+                    beginning_of_pass_write_index: begins.then_some(0),
+                    end_of_pass_write_index: ends.then_some(1),
+                }),
+                _ => None,
+            };
+            let mut pass =
+                encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+            for op in run {
+                if let Op::Dispatch(d) = op {
+                    pass.set_pipeline(&d.kernel.pipeline);
+                    pass.set_bind_group(0, &d.bind_group, &[d.params_offset]);
+                    pass.dispatch_workgroups(d.workgroups[0], d.workgroups[1], d.workgroups[2]);
+                }
+            }
+        }
+        self.span_open = !end_of_span;
+        finish(&mut encoder);
+        let index = self.gpu.queue().submit([encoder.finish()]);
+        self.submissions += 1;
+        self.outstanding.push_back(Outstanding { index, submitted: Instant::now(), cost: self.cost });
+        self.cost = 0.0;
+        self.params.clear();
+        self.params_seen.clear();
+        Ok(())
+    }
+
+    fn wait_oldest(&mut self) -> Result<()> {
+        let Some(oldest) = self.outstanding.pop_front() else { return Ok(()) };
+        let wait = || wgpu::PollType::Wait {
+            submission_index: Some(oldest.index.clone()),
+            timeout: Some(Duration::from_secs(5)),
+        };
+        loop {
+            match self.gpu.device().poll(wait()) {
+                Ok(_) => break,
+                Err(wgpu::PollError::Timeout) => self.gpu.check()?,
+                Err(e) => return Err(Error::new("waiting for the GPU", e)),
+            }
+        }
+        let now = Instant::now();
+        let took = now.duration_since(oldest.submitted.max(self.last_done)).as_secs_f64();
+        self.last_done = now;
+        if oldest.cost > 0.0 && took > 1e-5 {
+            // A piece that compiled kernels says little of the speed: fall slowly, rise at once.
+            let measured = (oldest.cost / took).max(self.cost_per_sec * 0.7).min(self.cost_per_sec * 2.0);
+            self.cost_per_sec = 0.7 * self.cost_per_sec + 0.3 * measured;
+        }
+        Ok(())
+    }
+
+    /// Submits and waits for everything; the speed measured on the way is kept.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn finish(&mut self) -> Result<()> {
+        self.submit()?;
+        while !self.outstanding.is_empty() {
+            self.wait_oldest()?;
+        }
+        self.gpu.check()
+    }
+
+    /// Lets finished readbacks arrive without waiting.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn poll(&mut self) -> Result<()> {
+        self.gpu.device().poll(wgpu::PollType::Poll).map_err(|e| Error::new("polling the GPU", e))?;
+        self.gpu.check()
+    }
+
+    /// Forgets what is recorded and not submitted, and the bind groups, which keep freed buffers alive.
+    pub fn forget(&mut self) {
+        self.ops.clear();
+        self.cost = 0.0;
+        self.params.clear();
+        self.params_seen.clear();
+        self.bind_groups.clear();
+    }
+}

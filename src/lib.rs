@@ -1,0 +1,10 @@
+//! Ocelli talks about pictures: Qwen3-VL in one process, on WGSL kernels of its own.
+//!
+//! Rooms, from top to bottom (imports point down only): `app` and `cli`, then `chat`, `engine` and
+//! `hub`, then `model`, then `gpu`. `ARCHITECTURE.md` is the map.
+
+pub mod error;
+pub mod gpu;
+pub mod model;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,325 @@
+//! Room: `model`. A hub checkpoint made into a converted model (see [`crate::model::converted`] for the format).
+//!
+//! Tensors pass through in pieces of half a million elements, on several threads, and are hashed as they are written;
+//! so the memory needed does not depend on the size of the model (about 100 MB at most, with the scales of one
+//! matrix). The result is written to a hidden folder beside the destination, read back, compared with its checksums,
+//! and only then given its name. Converting the same checkpoint twice gives the same bytes.
+
+pub(crate) mod partial;
+mod tokenizer_check;
+pub(crate) mod workers;
+pub(crate) mod writer;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use half::slice::HalfFloatSliceExt;
+
+use crate::error::{Error, Result};
+use crate::model::checkpoint::{Checkpoint, Dtype};
+use crate::model::config::{CONFIG_FILE, GENERATION_CONFIG_FILE};
+use crate::model::converted::{
+    ConvertedModel, FORMAT_NAME, FORMAT_VERSION, FileRecord, MANIFEST_FILE, Manifest, SourceRecord,
+};
+use crate::model::recipe::{BLOCK, Recipe, Storage, StoredTensor, check_finite, quantise_rows, stored_tensors, to_f16_rows};
+use partial::{PartialFolder, gigabytes};
+use writer::{Planned, ShardWriter, copy_file, cut_into_shards, shard_name, write_file};
+
+const DOING: &str = "converting";
+
+/// Largest file of weights, in bytes of data. A tensor that is larger gets a file of its own.
+pub const MAX_SHARD_BYTES: u64 = 2_000_000_000;
+
+/// Elements of one piece of work.
+const PIECE_ELEMENTS: usize = 1 << 19;
+
+/// Files that must be in a checkpoint besides the weights.
+const NEEDED_FILES: [&str; 2] = [CONFIG_FILE, "tokenizer.json"];
+
+/// Files that are copied where they exist.
+const OTHER_FILES: [&str; 10] = [
+    GENERATION_CONFIG_FILE,
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    "LICENSE",
+];
+
+/// How far a conversion is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// What is being done.
+    pub stage: Stage,
+    /// Bytes written (or read back) so far.
+    pub done_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+    /// The tensor at hand; empty while verifying.
+    pub tensor: &'a str,
+}
+
+/// The two halves of a conversion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading the checkpoint and writing the converted model.
+    Converting,
+    /// Reading back what was written.
+    Verifying,
+}
+
+/// What a conversion did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Bytes of weights in the checkpoint.
+    pub read_bytes: u64,
+    /// Bytes of weights in the converted model.
+    pub written_bytes: u64,
+    /// What was odd about the checkpoint, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Converts the hub checkpoint in `source` into the new folder `destination`.
+///
+/// `progress` is called on this thread, a few hundred times. Setting `cancel` from another thread stops it soon.
+///
+/// # Errors
+/// The checkpoint cannot be opened (see [`Checkpoint::open`]), its tokenizer does not belong to it, it has weights the
+/// recipe cannot hold, the destination exists, or a file cannot be written or reads back differently; cancelled. The
+/// destination does not exist then.
+pub fn convert(
+    source: &Path,
+    destination: &Path,
+    recipe: Recipe,
+    progress: &mut dyn FnMut(&Progress<'_>),
+    cancel: &AtomicBool,
+) -> Result<Report> {
+    if ConvertedModel::is_converted(source) {
+        return Err(Error::new(DOING, "this model is converted already")
+            .at_path(source)
+            .help("use it as it is, or convert the checkpoint it was made from"));
+    }
+    let checkpoint = Checkpoint::open(source)?;
+    check_side_files(&checkpoint)?;
+    let plan = stored_tensors(checkpoint.config(), recipe)?;
+    let partial = PartialFolder::create(destination, DOING)?;
+
+    let weights = write_weights(&checkpoint, &plan, partial.path(), progress, cancel)?;
+    let mut files = Vec::new();
+    for name in NEEDED_FILES.into_iter().chain(OTHER_FILES) {
+        let from = source.join(name);
+        if from.is_file() {
+            files.push(copy_file(&from, &partial.path().join(name), DOING)?);
+        }
+    }
+    let manifest = Manifest {
+        format: FORMAT_NAME.to_owned(),
+        version: FORMAT_VERSION,
+        recipe,
+        tied: checkpoint.config().text.tie_word_embeddings,
+        source: describe(&checkpoint, &plan)?,
+        weights,
+        files,
+    };
+    let mut json = serde_json::to_string_pretty(&manifest)
+        .map_err(|e| Error::new(DOING, e).at(MANIFEST_FILE))?
+        .into_bytes();
+    json.push(b'\n');
+    write_file(&partial.path().join(MANIFEST_FILE), DOING, &json)?;
+
+    let written = ConvertedModel::open(partial.path())?;
+    let mut verifying = |done_bytes, total_bytes| {
+        progress(&Progress { stage: Stage::Verifying, done_bytes, total_bytes, tensor: "" });
+    };
+    written
+        .verify(&mut verifying, cancel)
+        .map_err(|e| e.help("the disk did not keep what was written: check it, or choose another one"))?;
+    let written_bytes = written.weight_bytes();
+    // Some systems do not rename a folder with mapped files.
+    drop(written);
+    partial.finish()?;
+    Ok(Report {
+        read_bytes: checkpoint.files().total_bytes(),
+        written_bytes,
+        notes: checkpoint.notes().to_vec(),
+    })
+}
+
+fn check_side_files(checkpoint: &Checkpoint) -> Result<()> {
+    let folder = checkpoint.folder();
+    for name in NEEDED_FILES {
+        if !folder.join(name).is_file() {
+            return Err(Error::new(DOING, format!("{name} is missing"))
+                .at_path(folder)
+                .help("download the checkpoint again, with all its files"));
+        }
+    }
+    tokenizer_check::check(&folder.join("tokenizer.json"), checkpoint.config())
+}
+
+/// What the checkpoint is, without a name or a path: those may differ where the bytes do not.
+fn describe(checkpoint: &Checkpoint, plan: &[StoredTensor]) -> Result<SourceRecord> {
+    let mut types: BTreeMap<Dtype, usize> = BTreeMap::new();
+    let mut sources: Vec<&str> = plan.iter().map(|tensor| tensor.source.as_str()).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    for name in &sources {
+        *types.entry(checkpoint.files().tensor(name)?.dtype).or_default() += 1;
+    }
+    let types: Vec<String> = types.iter().map(|(dtype, count)| format!("{count} {}", dtype.name())).collect();
+    let (t, v) = (&checkpoint.config().text, &checkpoint.config().vision);
+    let description = format!(
+        "Qwen3-VL, {} layers of {}, vision tower {} blocks of {}, vocabulary {}; tensors: {}",
+        t.num_layers,
+        t.hidden_size,
+        v.depth,
+        v.hidden_size,
+        t.vocab_size,
+        types.join(", ")
+    );
+    Ok(SourceRecord { description, tensors: sources.len(), bytes: checkpoint.files().total_bytes() })
+}
+
+/// Some rows of one tensor, the unit of work.
+struct Job {
+    tensor: usize,
+    rows: Range<usize>,
+}
+
+/// The stored bytes of a job.
+struct Made {
+    data: Vec<u8>,
+    scales: Vec<u8>,
+}
+
+/// What a thread keeps between jobs, so as not to ask for memory each time.
+#[derive(Default)]
+struct Scratch {
+    weights: Vec<f32>,
+    quants: Vec<i8>,
+    scales: Vec<u16>,
+    halves: Vec<half::f16>,
+}
+
+fn write_weights(
+    checkpoint: &Checkpoint,
+    plan: &[StoredTensor],
+    folder: &Path,
+    progress: &mut dyn FnMut(&Progress<'_>),
+    cancel: &AtomicBool,
+) -> Result<Vec<FileRecord>> {
+    let starts = cut_into_shards(plan.iter().map(|tensor| tensor.bytes() as u64), MAX_SHARD_BYTES);
+    let total_bytes: u64 = plan.iter().map(|tensor| tensor.bytes() as u64).sum();
+    let jobs: Vec<Job> = plan.iter().enumerate().flat_map(|(index, tensor)| cut(index, tensor)).collect();
+
+    let (mut records, mut shard, mut scales, mut done_bytes) = (Vec::new(), None, Vec::new(), 0);
+    let make = |job: usize, scratch: &mut Scratch| make_rows(checkpoint, &plan[jobs[job].tensor], &jobs[job], scratch);
+    workers::in_order(jobs.len(), DOING, cancel, make, |job, made| {
+        let job = &jobs[job];
+        let tensor = &plan[job.tensor];
+        if job.rows.start == 0 && starts.binary_search(&job.tensor).is_ok() {
+            end_shard(shard.take(), &mut records)?;
+            let next = starts.get(records.len() + 1).copied().unwrap_or(plan.len());
+            let planned: Vec<Planned> = plan[job.tensor..next].iter().flat_map(planned).collect();
+            let path = folder.join(shard_name(records.len(), starts.len()));
+            let note = "weights converted by ocelli; see ocelli.json";
+            shard = Some(ShardWriter::create(&path, DOING, &planned, note, total_bytes)?);
+        }
+        if let Some(writer) = shard.as_mut() {
+            writer.write(&made.data)?;
+            scales.extend_from_slice(&made.scales);
+            if job.rows.end == tensor.rows() {
+                writer.write(&scales)?;
+                scales.clear();
+            }
+        }
+        done_bytes += (made.data.len() + made.scales.len()) as u64;
+        progress(&Progress { stage: Stage::Converting, done_bytes, total_bytes, tensor: &tensor.name });
+        Ok(())
+    })?;
+    end_shard(shard, &mut records)?;
+    Ok(records)
+}
+
+fn end_shard(shard: Option<ShardWriter>, records: &mut Vec<FileRecord>) -> Result<()> {
+    if let Some(shard) = shard {
+        records.push(shard.finish()?);
+    }
+    Ok(())
+}
+
+/// Cuts a tensor into jobs of whole rows.
+fn cut(index: usize, tensor: &StoredTensor) -> impl Iterator<Item = Job> + use<> {
+    let rows = tensor.rows();
+    let step = (PIECE_ELEMENTS / tensor.cols().max(1)).max(1);
+    (0..rows).step_by(step).map(move |start| Job { tensor: index, rows: start..(start + step).min(rows) })
+}
+
+/// The tensors in the file that one stored tensor becomes.
+fn planned(tensor: &StoredTensor) -> Vec<Planned> {
+    let one = |dtype| Planned { name: tensor.name.clone(), dtype, shape: tensor.shape.clone() };
+    match tensor.storage {
+        Storage::F16 => vec![one(Dtype::F16)],
+        Storage::F32 => vec![one(Dtype::F32)],
+        Storage::Int8 => {
+            let shape = vec![tensor.rows(), tensor.cols() / BLOCK];
+            vec![one(Dtype::I8), Planned { name: tensor.scale_name(), dtype: Dtype::F16, shape }]
+        }
+    }
+}
+
+/// Reads the rows of a job and stores them as the recipe says.
+fn make_rows(checkpoint: &Checkpoint, tensor: &StoredTensor, job: &Job, scratch: &mut Scratch) -> Result<Made> {
+    let files = checkpoint.files();
+    let cols = tensor.cols();
+    // A vector is one row here, and as many rows as it has elements in the file.
+    let rows = if tensor.shape.len() == 1 { 0..cols } else { job.rows.clone() };
+    files.read_f32(&tensor.source, rows.clone(), &mut scratch.weights)?;
+    files.release(&tensor.source, rows);
+    let mut made = Made { data: Vec::new(), scales: Vec::new() };
+    let result = match tensor.storage {
+        Storage::Int8 => {
+            scratch.quants.clear();
+            scratch.scales.clear();
+            quantise_rows(&scratch.weights, cols, &mut scratch.quants, &mut scratch.scales).map(|()| {
+                made.data.extend(scratch.quants.iter().map(|q| q.to_le_bytes()[0]));
+                made.scales = little_endian(&scratch.scales);
+            })
+        }
+        Storage::F16 => {
+            scratch.halves.clear();
+            to_f16_rows(&scratch.weights, cols, &mut scratch.halves).map(|()| {
+                made.data = little_endian(scratch.halves.reinterpret_cast());
+            })
+        }
+        Storage::F32 => check_finite(&scratch.weights, cols).map(|()| {
+            made.data.resize(scratch.weights.len() * 4, 0);
+            for (out, weight) in made.data.as_chunks_mut::<4>().0.iter_mut().zip(&scratch.weights) {
+                *out = weight.to_le_bytes();
+            }
+        }),
+    };
+    result.map_err(|fault| fault.shifted(job.rows.start).error(&tensor.source).at_path(checkpoint.folder()))?;
+    Ok(made)
+}
+
+fn little_endian(values: &[u16]) -> Vec<u8> {
+    let mut bytes = vec![0; values.len() * 2];
+    for (out, value) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(values) {
+        *out = value.to_le_bytes();
+    }
+    bytes
+}
+
+/// For a report to a person: "4.26 GB of weights became 2.17 GB".
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of weights became {}", gigabytes(self.read_bytes), gigabytes(self.written_bytes))
+    }
+}

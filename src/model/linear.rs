@@ -1,0 +1,230 @@
+//! Matrix products: `y (+)= act(W x + b)` for one row, a batch of up to eight, or many.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::weights::{Matrix, WeightFormat};
+use crate::error::Result;
+use crate::gpu::{Gpu, Kernel, KernelKey, Recorder};
+
+/// What happens to a row of the product before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Epilogue {
+    /// Nothing but the bias.
+    None,
+    /// GELU in its tanh form (the tower's blocks).
+    GeluTanh,
+    /// GELU with the exact error function (the mergers).
+    GeluErf,
+    /// Rows come in pairs: `silu(gate) * up`; half as many outputs.
+    SwiGlu,
+}
+
+impl Epilogue {
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::GeluTanh => "gelu_tanh",
+            Self::GeluErf => "gelu_erf",
+            Self::SwiGlu => "swiglu",
+        }
+    }
+}
+
+/// Where a product reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Product<'a> {
+    /// `[.., cols]` f32.
+    pub x: &'a wgpu::Buffer,
+    /// First row read.
+    pub x_first_row: usize,
+    /// `[.., outputs]` f32.
+    pub y: &'a wgpu::Buffer,
+    /// First row written.
+    pub y_first_row: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Before writing.
+    pub epilogue: Epilogue,
+    /// Add to `y` instead of replacing it.
+    pub accumulate: bool,
+}
+
+impl<'a> Product<'a> {
+    /// All of `rows` rows from `x` to `y`, nothing added.
+    #[must_use]
+    pub fn new(x: &'a wgpu::Buffer, y: &'a wgpu::Buffer, rows: usize) -> Self {
+        Self { x, x_first_row: 0, y, y_first_row: 0, rows, epilogue: Epilogue::None, accumulate: false }
+    }
+
+    /// With an epilogue.
+    #[must_use]
+    pub fn epilogue(mut self, epilogue: Epilogue) -> Self {
+        self.epilogue = epilogue;
+        self
+    }
+
+    /// Adding to `y`.
+    #[must_use]
+    pub fn accumulate(mut self) -> Self {
+        self.accumulate = true;
+        self
+    }
+
+    /// Reading from row `x_first_row`, writing from `y_first_row`.
+    #[must_use]
+    pub fn at(mut self, x_first_row: usize, y_first_row: usize) -> Self {
+        self.x_first_row = x_first_row;
+        self.y_first_row = y_first_row;
+        self
+    }
+}
+
+/// Rows up to which the matrix-vector kernel is used; also the most sessions in a step.
+pub const MAX_BATCH: usize = 8;
+
+const HAS_BIAS: u32 = 1;
+const ACCUMULATE: u32 = 2;
+/// Rows a subgroup (or a workgroup without subgroups) of the matvec takes.
+const MATVEC_ROWS: usize = 4;
+/// Edge of the matmul's tile.
+const TILE: usize = 64;
+
+/// The kernels of matrix products, ready for one model's formats.
+#[derive(Debug)]
+pub struct Linear {
+    gpu: Gpu,
+    kernels: HashMap<(WeightFormatKey, Epilogue, usize), Arc<Kernel>>,
+    no_bias: wgpu::Buffer,
+}
+
+type WeightFormatKey = &'static str;
+
+/// `u32` of a size that was checked against the device's limits when its buffer was made.
+pub(super) fn word(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+impl Linear {
+    /// An empty set; kernels are compiled when first used.
+    ///
+    /// # Errors
+    /// Memory is short.
+    pub fn new(gpu: &Gpu) -> Result<Self> {
+        Ok(Self { gpu: gpu.clone(), kernels: HashMap::new(), no_bias: gpu.storage_buffer("no bias", 16)? })
+    }
+
+    /// The kernel for `batch` rows (0: many), compiled once.
+    fn kernel(&mut self, format: WeightFormat, epilogue: Epilogue, batch: usize) -> Result<Arc<Kernel>> {
+        let key = (format.name(), epilogue, batch);
+        if let Some(kernel) = self.kernels.get(&key) {
+            return Ok(kernel.clone());
+        }
+        let file = if batch == 0 { "matmul" } else { "matvec" };
+        let mut name = KernelKey::new(file).with("WEIGHTS", format.name()).with("EPILOGUE", epilogue.name());
+        if batch > 0 {
+            name = name.with("BATCH", batch);
+        }
+        let kernel = self.gpu.kernel(&name)?;
+        self.kernels.insert(key, kernel.clone());
+        Ok(kernel)
+    }
+
+    /// Records a product; few rows go through the matrix-vector kernel if they begin at row 0.
+    ///
+    /// # Errors
+    /// A kernel does not compile, or the device failed.
+    pub fn record(&mut self, recorder: &mut Recorder, w: &Matrix, product: &Product<'_>) -> Result<()> {
+        if product.rows == 0 {
+            return Ok(());
+        }
+        if product.rows <= MAX_BATCH && product.x_first_row == 0 && product.y_first_row == 0 {
+            self.record_matvec(recorder, w, product)
+        } else {
+            self.record_many(recorder, w, product)
+        }
+    }
+
+    fn flags(w: &Matrix, product: &Product<'_>) -> u32 {
+        (if w.bias.is_some() { HAS_BIAS } else { 0 }) | (if product.accumulate { ACCUMULATE } else { 0 })
+    }
+
+    fn y_stride(w: &Matrix, product: &Product<'_>) -> usize {
+        if product.epilogue == Epilogue::SwiGlu { w.rows / 2 } else { w.rows }
+    }
+
+    fn record_matvec(&mut self, recorder: &mut Recorder, w: &Matrix, product: &Product<'_>) -> Result<()> {
+        let kernel = self.kernel(w.format, product.epilogue, product.rows.next_power_of_two())?;
+        let bias = w.bias.as_ref().unwrap_or(&self.no_bias);
+        // With subgroups at their largest a workgroup has the fewest of them: enough groups whatever size runs.
+        let groups_in_workgroup = if self.gpu.has_subgroups() {
+            (64 / self.gpu.max_subgroup_size().min(64) as usize).max(1)
+        } else {
+            1
+        };
+        for slice in &w.slices {
+            let workgroups = slice.rows.div_ceil(MATVEC_ROWS * groups_in_workgroup);
+            let (gx, gy) = (workgroups.min(32768), workgroups.div_ceil(32768));
+            let params = [
+                word(slice.rows),
+                word(w.cols),
+                word(slice.first_row),
+                word(Self::y_stride(w, product)),
+                word(product.rows),
+                Self::flags(w, product),
+                word(gx),
+            ];
+            let mut buffers = vec![product.x, &slice.data, bias, product.y];
+            buffers.extend(slice.scales.as_ref());
+            let bytes = slice.rows * w.format.row_cost_bytes(w.cols);
+            let flops = 2 * slice.rows * w.cols * product.rows;
+            recorder.dispatch(&kernel, &params, &buffers, [word(gx), word(gy), 1], (bytes * 3 + flops) as f64)?;
+        }
+        Ok(())
+    }
+
+    /// Records a product through the kernel for many rows, however few there are: the result does not
+    /// depend on where it is written.
+    ///
+    /// # Errors
+    /// As [`Linear::record`].
+    pub fn record_many(&mut self, recorder: &mut Recorder, w: &Matrix, product: &Product<'_>) -> Result<()> {
+        let kernel = self.kernel(w.format, product.epilogue, 0)?;
+        let bias = w.bias.as_ref().unwrap_or(&self.no_bias);
+        // Divide the rows (in whole tiles), then the columns, so that no dispatch is longer than a piece.
+        let tile_cost = (2 * TILE * TILE * w.cols) as f64;
+        let tiles = (recorder.piece_cost() / tile_cost).max(1.0) as usize;
+        let m_step = (tiles.clamp(1, 8) * TILE).min(product.rows);
+        let m_tiles = m_step.div_ceil(TILE);
+        let n_step = (tiles / m_tiles).max(1);
+        let mut m0 = 0;
+        while m0 < product.rows {
+            let m = m_step.min(product.rows - m0);
+            for slice in &w.slices {
+                let n_tiles = slice.rows.div_ceil(TILE);
+                let mut tile = 0;
+                while tile < n_tiles {
+                    let count = n_step.min(n_tiles - tile);
+                    let params = [
+                        word(m),
+                        word(slice.rows),
+                        word(w.cols),
+                        word(slice.first_row),
+                        word(Self::y_stride(w, product)),
+                        word(product.x_first_row + m0),
+                        word(product.y_first_row + m0),
+                        Self::flags(w, product),
+                        word(tile),
+                    ];
+                    let mut buffers = vec![product.x, &slice.data, bias, product.y];
+                    buffers.extend(slice.scales.as_ref());
+                    let cost = tile_cost * (count * m.div_ceil(TILE)) as f64;
+                    recorder.dispatch(&kernel, &params, &buffers, [word(count), word(m.div_ceil(TILE)), 1], cost)?;
+                    tile += count;
+                }
+            }
+            m0 += m;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! A model on the device, with its cache, picture arena and sampler: all that a session needs.
+
+use std::time::Instant;
+
+use super::config::{GenerationDefaults, ModelConfig};
+use super::converted::ConvertedModel;
+use super::kv_cache::{KvCache, PAGE_TOKENS};
+use super::linear::MAX_BATCH;
+use super::picture_arena::PictureArena;
+use super::recipe::Recipe;
+use super::sampler::Sampler;
+use super::text_decoder::{Pass, RowInfo, TextDecoder};
+use super::vision_tower::VisionTower;
+use super::weights::Uploader;
+use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::{Gpu, Pacing, Recorder};
+
+/// Room to make when loading.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LoadOptions {
+    /// Tokens the KV cache holds, for all sessions together; also the longest session.
+    pub context: usize,
+    /// Tokens a prefill pass takes at most.
+    pub prefill_rows: usize,
+    /// How work is divided for the queue.
+    pub pacing: Pacing,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { context: 8192, prefill_rows: 256, pacing: Pacing::HEADLESS }
+    }
+}
+
+/// What loading will take, said before it is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MemoryPlan {
+    /// Weights.
+    pub weights_bytes: u64,
+    /// KV cache for the chosen context.
+    pub kv_bytes: u64,
+    /// Tokens of context those are for.
+    pub context: usize,
+}
+
+impl MemoryPlan {
+    /// For a model and a context.
+    #[must_use]
+    pub fn new(model: &ConvertedModel, context: usize) -> Self {
+        let pages = context.div_ceil(PAGE_TOKENS);
+        let format = TextDecoder::kv_format(model.recipe());
+        Self {
+            weights_bytes: model.weight_bytes(),
+            kv_bytes: (pages * KvCache::bytes_per_page(&model.config().text, format)) as u64,
+            context: pages * PAGE_TOKENS,
+        }
+    }
+}
+
+/// A model on the device.
+#[derive(Debug)]
+pub struct LoadedModel {
+    /// Where it runs.
+    pub gpu: Gpu,
+    /// Its configuration.
+    pub config: ModelConfig,
+    /// Its own sampling defaults.
+    pub generation: GenerationDefaults,
+    /// How its weights are stored.
+    pub recipe: Recipe,
+    /// The text model.
+    pub text: TextDecoder,
+    /// The vision tower.
+    pub vision: VisionTower,
+    /// Encoded pictures.
+    pub arena: PictureArena,
+    /// Keys and values.
+    pub cache: KvCache,
+    /// Sampling.
+    pub sampler: Sampler,
+    /// Work on its way to the device.
+    pub recorder: Recorder,
+    /// Seconds from opening the files to the last byte on the device.
+    pub load_secs: f64,
+}
+
+impl LoadedModel {
+    /// Loads a converted model. `progress` is told the weight bytes on the device and those in all, and may
+    /// stop the load with an error.
+    ///
+    /// # Errors
+    /// A file is damaged, memory is short, the device cannot run a kernel, or `progress` said stop.
+    pub fn load(
+        gpu: &Gpu,
+        model: &ConvertedModel,
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(u64, u64) -> Result<()>,
+    ) -> Result<Self> {
+        let start = Instant::now();
+        let config = model.config().clone();
+        let longest = config.text.max_position_embeddings;
+        if options.context == 0 || options.context > longest {
+            let why = format!("a context of {} tokens is asked for and the model allows 1 to {longest}", options.context);
+            return Err(Error::new("loading the model", why).at_path(model.folder()).kind(ErrorKind::DoesNotFit));
+        }
+        let plan = MemoryPlan::new(model, options.context);
+        // The cache first: what cannot fit is refused before gigabytes are read.
+        let pages = options.context.div_ceil(PAGE_TOKENS);
+        let format = TextDecoder::kv_format(model.recipe());
+        let cache = KvCache::new(gpu, &config.text, format, pages).map_err(|e| {
+            let per_layer = KvCache::bytes_per_page(&config.text, format) / (2 * config.text.num_layers);
+            let most = gpu.max_binding_bytes() / per_layer * PAGE_TOKENS;
+            e.help(format!("this adapter can hold a context of at most {most} tokens: set --context"))
+        })?;
+        let total = plan.weights_bytes;
+        let mut tell = |done: u64| progress(done.min(total), total);
+        let mut upload = Uploader::new(gpu, model, &mut tell);
+        let context = pages * PAGE_TOKENS;
+        let text = TextDecoder::load(gpu, model, &mut upload, options.prefill_rows, context)?;
+        let vision = VisionTower::load(gpu, model, &mut upload)?;
+        gpu.queue().submit([]);
+        gpu.device().poll(wgpu::PollType::wait_indefinitely()).map_err(|e| Error::new("loading the model", e))?;
+        gpu.check()?;
+        progress(total, total)?;
+        Ok(Self {
+            arena: PictureArena::new(gpu, &config)?,
+            sampler: Sampler::new(gpu, config.text.vocab_size)?,
+            recorder: Recorder::new(gpu, options.pacing)?,
+            gpu: gpu.clone(),
+            generation: model.generation().clone(),
+            recipe: model.recipe(),
+            config,
+            text,
+            vision,
+            cache,
+            load_secs: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Tokens the cache holds, which is also the longest session.
+    #[must_use]
+    pub fn context(&self) -> usize {
+        self.cache.pages * PAGE_TOKENS
+    }
+
+    /// Bytes one decode step must read: all weights of the text model and the head, and the KV cache at `length`.
+    #[must_use]
+    pub fn bytes_per_token(&self, length: usize) -> usize {
+        let kv = KvCache::bytes_per_page(&self.config.text, self.cache.format) / PAGE_TOKENS;
+        self.text.bytes_per_step() + kv * length
+    }
+
+    /// Queues the rows of the next pass and runs the layers over them: `rows` are consecutive tokens of one
+    /// session. Work recorded before is submitted first, so that it still sees its own rows.
+    ///
+    /// # Errors
+    /// There are too many rows, or the device failed.
+    pub fn prefill(
+        &mut self,
+        rows: &[RowInfo],
+        taps: Option<&super::text_decoder::LayerTaps>,
+    ) -> Result<()> {
+        let Some(last) = rows.last() else { return Ok(()) };
+        if rows.len() > self.text.max_rows() {
+            return Err(Error::new("running a prefill pass", format!("{} rows are more than {}", rows.len(), self.text.max_rows())));
+        }
+        self.recorder.submit()?;
+        self.gpu.write(self.text.rows(), 0, bytemuck::cast_slice(rows));
+        let pass = Pass::Prefill { length: last.index as usize + 1 };
+        self.text.layers(&mut self.recorder, &self.cache, &self.arena, rows.len(), pass, taps)
+    }
+
+    /// Records one decode step of the given slots, whose longest cache is `length` tokens after it.
+    ///
+    /// # Errors
+    /// There are too many slots, or the device failed.
+    pub fn decode_step(&mut self, slots: &[usize], length: usize) -> Result<()> {
+        if slots.is_empty() || slots.len() > MAX_BATCH {
+            return Err(Error::new("running a decode step", format!("{} sessions are not 1 to {MAX_BATCH}", slots.len())));
+        }
+        self.sampler.begin_step(&mut self.recorder, self.text.rows(), slots)?;
+        let pass = Pass::Decode { length };
+        self.text.layers(&mut self.recorder, &self.cache, &self.arena, slots.len(), pass, None)?;
+        self.text.head(&mut self.recorder, 0, slots.len())?;
+        self.sampler.sample(&mut self.recorder, self.text.rows(), 0, self.text.logits(), slots.len())
+    }
+}

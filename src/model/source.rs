@@ -1,0 +1,174 @@
+//! Room: `model`. From what a person names — a folder — to a converted model that can be loaded.
+//!
+//! A hub checkpoint is converted once, into the user's cache, under a key made of everything that the result depends
+//! on. A changed file, another recipe or another format version gives another key.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::UNIX_EPOCH;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::model::config::{CONFIG_FILE, read_side_file};
+use crate::model::convert::partial::remove_all_stale;
+use crate::model::convert::{Progress, convert};
+use crate::model::converted::{ConvertedModel, FORMAT_VERSION, hex};
+use crate::model::recipe::Recipe;
+
+/// The environment variable that overrides the cache folder.
+pub const CACHE_VARIABLE: &str = "OCELLI_CACHE";
+
+const DOING: &str = "looking for the model";
+
+/// A model found and ready to load.
+#[derive(Debug)]
+pub struct ModelSource {
+    /// The name to show: the folder's.
+    pub name: String,
+    /// The folder that was named.
+    pub folder: PathBuf,
+    /// The converted model: that folder itself, or its conversion in the cache.
+    pub model: ConvertedModel,
+    /// What was odd about the checkpoint when it was converted just now, one sentence each.
+    pub notes: Vec<String>,
+}
+
+impl ModelSource {
+    /// Opens the model in `folder`. A converted model is opened as it is. A hub checkpoint is opened from the cache, or
+    /// first converted into it with `recipe` ([`Recipe::Int8Hu`] where none is given), which takes a minute or so:
+    /// `progress` and `cancel` are those of [`convert`].
+    ///
+    /// # Errors
+    /// There is no such folder or no model in it; a converted model has another recipe than the one asked for; anything
+    /// that opening or converting it meets.
+    pub fn resolve(
+        folder: &Path,
+        recipe: Option<Recipe>,
+        progress: &mut dyn FnMut(&Progress<'_>),
+        cancel: &AtomicBool,
+    ) -> Result<Self> {
+        if !folder.is_dir() {
+            let what = if folder.exists() { "this is a file, not a folder" } else { "there is no such folder" };
+            return Err(Error::new(DOING, what).at_path(folder).help(
+                "give the folder of a Qwen3-VL checkpoint, or of a model made by ocelli convert; \
+                 ocelli models list shows the models that are known by name",
+            ));
+        }
+        let (model, notes) = if ConvertedModel::is_converted(folder) {
+            (open_converted(folder, recipe)?, Vec::new())
+        } else {
+            open_cached(folder, recipe.unwrap_or_default(), progress, cancel)?
+        };
+        Ok(Self { name: folder_name(folder), folder: folder.to_owned(), model, notes })
+    }
+}
+
+fn open_converted(folder: &Path, recipe: Option<Recipe>) -> Result<ConvertedModel> {
+    let model = ConvertedModel::open(folder)?;
+    match recipe {
+        Some(asked) if asked != model.recipe() => {
+            let cause = format!("the model is converted with the recipe {}, not {asked}", model.recipe());
+            Err(Error::new(DOING, cause)
+                .at_path(folder)
+                .help("leave the recipe out, or name the checkpoint it was made from"))
+        }
+        _ => Ok(model),
+    }
+}
+
+fn open_cached(
+    folder: &Path,
+    recipe: Recipe,
+    progress: &mut dyn FnMut(&Progress<'_>),
+    cancel: &AtomicBool,
+) -> Result<(ConvertedModel, Vec<String>)> {
+    let cached = cached_folder(folder, recipe)?;
+    if ConvertedModel::is_converted(&cached) {
+        match ConvertedModel::open(&cached) {
+            Ok(model) => return Ok((model, Vec::new())),
+            // Damaged, and it is ours: make it again.
+            Err(_) => std::fs::remove_dir_all(&cached).map_err(|e| {
+                Error::new("removing a damaged model from the cache", e).at_path(&cached).help("remove it by hand")
+            })?,
+        }
+    }
+    if let Some(all) = cached.parent() {
+        remove_all_stale(all);
+    }
+    match convert(folder, &cached, recipe, progress, cancel) {
+        Ok(report) => Ok((ConvertedModel::open(&cached)?, report.notes)),
+        // Another process may have been converting the same checkpoint, and been faster.
+        Err(_) if ConvertedModel::is_converted(&cached) => Ok((ConvertedModel::open(&cached)?, Vec::new())),
+        Err(e) => Err(e),
+    }
+}
+
+/// Where the conversion of a hub checkpoint is, or would be, in the cache.
+///
+/// # Errors
+/// There is no configuration in `folder`, or no cache folder on this system.
+pub fn cached_folder(folder: &Path, recipe: Recipe) -> Result<PathBuf> {
+    // The name in front is for people who look into their cache.
+    let name: String = folder_name(folder)
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' })
+        .take(60)
+        .collect();
+    let key = cache_key(folder, recipe)?;
+    Ok(cache_folder()?.join("converted").join(format!("{}-{recipe}-{key}", name.trim_start_matches('.'))))
+}
+
+/// The folder in which Ocelli keeps what it can make again: `OCELLI_CACHE`, or the system's place for caches.
+///
+/// # Errors
+/// The system has no such place and the variable is not set.
+pub fn cache_folder() -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os(CACHE_VARIABLE).filter(|value| !value.is_empty()) {
+        return Ok(PathBuf::from(folder));
+    }
+    directories::ProjectDirs::from("", "", "ocelli").map(|dirs| dirs.cache_dir().to_owned()).ok_or_else(|| {
+        Error::new("looking for the cache folder", "this account has no home folder")
+            .help(format!("set {CACHE_VARIABLE} to a folder"))
+    })
+}
+
+/// A hash of what a conversion depends on: the configuration's bytes; name, size and time of every file in the folder;
+/// the recipe and the format's version.
+fn cache_key(folder: &Path, recipe: Recipe) -> Result<String> {
+    let fail = |e: std::io::Error| Error::new(DOING, e).at_path(folder);
+    let mut hash = Sha256::new();
+    let mut field = |bytes: &[u8]| {
+        // With its length before it, so that two fields cannot run into one.
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    field(&FORMAT_VERSION.to_le_bytes());
+    field(recipe.name().as_bytes());
+    field(&read_side_file(&folder.join(CONFIG_FILE), DOING)?);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        // Through links: the hub's cache is made of them. What cannot be read cannot matter, or fails later by name.
+        let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if metadata.is_file() && !name.starts_with('.') {
+            let time = metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+            files.push((name, metadata.len(), time.map_or(0, |t| t.as_nanos())));
+        }
+    }
+    files.sort();
+    for (name, bytes, nanoseconds) in files {
+        field(name.as_bytes());
+        field(&bytes.to_le_bytes());
+        field(&nanoseconds.to_le_bytes());
+    }
+    Ok(hex(&hash.finalize()[..8]))
+}
+
+/// The last part of a folder's path; for `.` and the like, of the path it stands for.
+fn folder_name(folder: &Path) -> String {
+    let absolute = std::fs::canonicalize(folder);
+    let named = folder.file_name().or_else(|| absolute.as_ref().ok().and_then(|path| path.file_name()));
+    named.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+}

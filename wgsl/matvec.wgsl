@@ -1,0 +1,236 @@
+// y[b, n] (+)= act(bias[n] + sum_k x[b, k] * W[n, k])   for a batch b of 1…8 rows: one read of W serves all.
+//
+// x    [batch, cols]        f32, four a vector
+// w    [rows, cols]         int8 | f16 | f32, 16 bytes a vector, row-major; one slice of the matrix
+// bias [matrix rows]        f32, read where flags has HAS_BIAS
+// y    [batch, y_stride]    f32, from column y_first on; with swiglu, rows come in pairs (gate, up) and
+//                           y[n] = silu(W[2n] x) * (W[2n+1] x)
+// scales [rows, cols/32]    f16, two a word (int8 only)
+//
+// Workgroup of 64. With subgroups each one takes ROWS rows; without, the workgroup does. Lanes stride over
+// the columns; one reduction a row at the end. The sum of a row never depends on the batch: explicit fma,
+// fixed order. Variants: WEIGHTS, EPILOGUE, BATCH, SUBGROUPS, F16.
+#import weights
+#import gelu
+
+struct Params {
+    rows: u32,
+    cols: u32,
+    first_row: u32,
+    y_stride: u32,
+    batch: u32,
+    flags: u32,
+    groups_x: u32,
+}
+
+const HAS_BIAS = 1u;
+const ACCUMULATE = 2u;
+const ROWS = 4u;
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+#if WEIGHTS == f16
+#if F16
+@group(0) @binding(2) var<storage, read> w: array<vec4<f16>>;
+#else
+@group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
+#endif
+#else
+@group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
+#endif
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+#if WEIGHTS == int8
+#if F16
+@group(0) @binding(5) var<storage, read> scales: array<f16>;
+#else
+@group(0) @binding(5) var<storage, read> scales: array<u32>;
+#endif
+#endif
+
+#if SUBGROUPS
+#else
+var<workgroup> shared_sums: array<f32, 2048>;
+#endif
+
+fn write(b: u32, n: u32, sum: f32) {
+    var v = sum;
+    let column = p.first_row + n;
+    if ((p.flags & HAS_BIAS) != 0u) {
+        v += bias[column];
+    }
+#if EPILOGUE == gelu_tanh
+    v = gelu_tanh(v);
+#endif
+#if EPILOGUE == gelu_erf
+    v = gelu_erf(v);
+#endif
+    let at = b * p.y_stride + column;
+    if ((p.flags & ACCUMULATE) != 0u) {
+        v += y[at];
+    }
+    y[at] = v;
+}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+#if SUBGROUPS
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(num_subgroups) subgroups: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
+    @builtin(subgroup_size) lanes: u32,
+#endif
+) {
+#if SUBGROUPS
+    let group = (workgroup.x + workgroup.y * p.groups_x) * subgroups + subgroup;
+#else
+    let group = workgroup.x + workgroup.y * p.groups_x;
+    let lane = local;
+    let lanes = 64u;
+#endif
+    let row = group * ROWS;
+    let x_stride = p.cols / 4u;
+    // Rows past the end read the last row and write nothing.
+#for r 4
+    let row_#{r} = min(row + #{r}u, p.rows - 1u);
+#for b BATCH
+    var sum_#{r}_#{b} = 0.0;
+#endfor
+#endfor
+
+#if WEIGHTS == int8
+    let blocks = p.cols / 32u;
+    for (var j = lane; j < blocks; j += lanes) {
+#for r 4
+        let scale_at_#{r} = row_#{r} * blocks + j;
+#if F16
+        let scale_#{r} = f32(scales[scale_at_#{r}]);
+#else
+        let scale_#{r} = halves(scales[scale_at_#{r} / 2u])[scale_at_#{r} % 2u];
+#endif
+#for b BATCH
+        var part_#{r}_#{b} = 0.0;
+#endfor
+#endfor
+#for h 2
+#for r 4
+        let q_#{h}_#{r} = w[(row_#{r} * blocks + j) * 2u + #{h}u];
+#endfor
+#for c 4
+#for r 4
+        let w_#{h}_#{c}_#{r} = bytes(q_#{h}_#{r}[#{c}]);
+#endfor
+#for b BATCH
+        let x_#{h}_#{c}_#{b} = x[#{b}u * x_stride + j * 8u + #{h}u * 4u + #{c}u];
+#for r 4
+#for e 4
+        part_#{r}_#{b} = fma(w_#{h}_#{c}_#{r}[#{e}], x_#{h}_#{c}_#{b}[#{e}], part_#{r}_#{b});
+#endfor
+#endfor
+#endfor
+#endfor
+#endfor
+#for r 4
+#for b BATCH
+        sum_#{r}_#{b} = fma(scale_#{r}, part_#{r}_#{b}, sum_#{r}_#{b});
+#endfor
+#endfor
+    }
+#endif
+#if WEIGHTS == f16
+    let vectors = p.cols / 8u;
+    for (var j = lane; j < vectors; j += lanes) {
+#if F16
+#else
+#for r 4
+        let q_#{r} = w[row_#{r} * vectors + j];
+#endfor
+#endif
+#for h 2
+#for r 4
+#if F16
+        let w_#{h}_#{r} = vec4<f32>(w[(row_#{r} * vectors + j) * 2u + #{h}u]);
+#else
+        let w_#{h}_#{r} = vec4<f32>(halves(q_#{r}[#{h} * 2]), halves(q_#{r}[#{h} * 2 + 1]));
+#endif
+#endfor
+#for b BATCH
+        let x_#{h}_#{b} = x[#{b}u * x_stride + j * 2u + #{h}u];
+#for r 4
+#for e 4
+        sum_#{r}_#{b} = fma(w_#{h}_#{r}[#{e}], x_#{h}_#{b}[#{e}], sum_#{r}_#{b});
+#endfor
+#endfor
+#endfor
+#endfor
+    }
+#endif
+#if WEIGHTS == f32
+    let vectors = p.cols / 4u;
+    for (var j = lane; j < vectors; j += lanes) {
+#for r 4
+        let w_#{r} = bitcast<vec4<f32>>(w[row_#{r} * vectors + j]);
+#endfor
+#for b BATCH
+        let x_#{b} = x[#{b}u * x_stride + j];
+#for r 4
+#for e 4
+        sum_#{r}_#{b} = fma(w_#{r}[#{e}], x_#{b}[#{e}], sum_#{r}_#{b});
+#endfor
+#endfor
+#endfor
+    }
+#endif
+
+#if SUBGROUPS
+#for r 4
+#for b BATCH
+    sum_#{r}_#{b} = subgroupAdd(sum_#{r}_#{b});
+#endfor
+#endfor
+#else
+#for r 4
+#for b BATCH
+    shared_sums[(#{r}u * #{BATCH}u + #{b}u) * 64u + local] = sum_#{r}_#{b};
+#endfor
+#endfor
+    for (var half = 32u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (local < half) {
+            for (var v = 0u; v < 4u * #{BATCH}u; v += 1u) {
+                shared_sums[v * 64u + local] += shared_sums[v * 64u + local + half];
+            }
+        }
+    }
+    workgroupBarrier();
+#for r 4
+#for b BATCH
+    sum_#{r}_#{b} = shared_sums[(#{r}u * #{BATCH}u + #{b}u) * 64u];
+#endfor
+#endfor
+#endif
+
+    if (lane != 0u) {
+        return;
+    }
+#for b BATCH
+    if (#{b}u < p.batch) {
+#if EPILOGUE == swiglu
+        if (row + 1u < p.rows) {
+            y[#{b}u * p.y_stride + (p.first_row + row) / 2u] = silu(sum_0_#{b}) * sum_1_#{b};
+        }
+        if (row + 3u < p.rows) {
+            y[#{b}u * p.y_stride + (p.first_row + row) / 2u + 1u] = silu(sum_2_#{b}) * sum_3_#{b};
+        }
+#else
+#for r 4
+        if (row + #{r}u < p.rows) {
+            write(#{b}u, row + #{r}u, sum_#{r}_#{b});
+        }
+#endfor
+#endif
+    }
+#endfor
+}
