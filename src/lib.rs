@@ -3,6 +3,8 @@
 //! Rooms, from top to bottom (imports point down only): `app` and `cli`, then `chat`, `engine` and
 //! `hub`, then `model`, then `gpu`. `ARCHITECTURE.md` is the map.
 
+pub mod chat;
+pub mod engine;
 pub mod error;
 pub mod gpu;
 pub mod model;

@@ -371,6 +371,19 @@ impl Recorder {
         self.gpu.check()
     }
 
+    /// Waits at most `time` for the oldest unfinished submission.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn wait_a_little(&mut self, time: Duration) -> Result<()> {
+        let submission_index = self.outstanding.front().map(|oldest| oldest.index.clone());
+        match self.gpu.device().poll(wgpu::PollType::Wait { submission_index, timeout: Some(time) }) {
+            Ok(_) if !self.outstanding.is_empty() => self.wait_oldest(),
+            Ok(_) | Err(wgpu::PollError::Timeout) => self.gpu.check(),
+            Err(e) => Err(Error::new("waiting for the GPU", e)),
+        }
+    }
+
     /// Lets finished readbacks arrive without waiting.
     ///
     /// # Errors

@@ -20,6 +20,14 @@ const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 const DOING: &str = "opening the checkpoint";
 
+/// Checks the header of a safetensors file that is in memory whole, and returns the number of its tensors.
+///
+/// # Errors
+/// The file is truncated or damaged; the error counts missing bytes and names the tensor.
+pub fn check_header(file: &[u8]) -> Result<usize> {
+    header::read(file).map(|entries| entries.len())
+}
+
 /// A hub checkpoint whose tensors have been checked against its configuration.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -95,14 +103,20 @@ fn weight_files(folder: &Path) -> Result<Vec<String>> {
     let doing = "reading the list of shards";
     let bytes = read_side_file(&index, doing)?;
     let bad = |cause: String| Error::new(doing, cause).at_path(&index).help("download the file again");
-    let root: Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("the file is not valid JSON: {e}")))?;
-    let map = root.get("weight_map").and_then(Value::as_object).ok_or_else(|| bad("weight_map is missing".into()))?;
+    let root: Value =
+        serde_json::from_slice(&bytes).map_err(|e| bad(format!("the file is not valid JSON: {e}")))?;
+    let map = root
+        .get("weight_map")
+        .and_then(Value::as_object)
+        .ok_or_else(|| bad("weight_map is missing".into()))?;
     // Sorted, and each once.
     let mut shards: BTreeMap<&str, &str> = BTreeMap::new();
     for (tensor, shard) in map {
         let shard = shard.as_str().ok_or_else(|| bad(format!("the shard of {tensor} is not a file name")))?;
         if !stays_in_folder(shard) {
-            return Err(bad(format!("the shard {shard} of {tensor} would lie outside the checkpoint's folder")));
+            return Err(bad(format!(
+                "the shard {shard} of {tensor} would lie outside the checkpoint's folder"
+            )));
         }
         shards.entry(shard).or_insert(tensor);
     }
@@ -135,7 +149,9 @@ fn no_weights(folder: &Path) -> Error {
         let name = entry.file_name().to_string_lossy().into_owned();
         let lower = name.to_lowercase();
         let kind = match lower.rsplit('.').next() {
-            Some("safetensors") if lower.starts_with("adapter") => "a LoRA adapter, which must be merged first",
+            Some("safetensors") if lower.starts_with("adapter") => {
+                "a LoRA adapter, which must be merged first"
+            }
             Some("safetensors") => "a safetensors file of another name, or a shard without its index file",
             Some("gguf") => "a GGUF file, which Ocelli does not read",
             Some("bin" | "pt" | "pth") => "PyTorch weights, which Ocelli does not read",
@@ -147,15 +163,16 @@ fn no_weights(folder: &Path) -> Error {
         }
     }
     let cause = format!("it has neither {SINGLE_FILE} nor {INDEX_FILE}{}", other.unwrap_or_default());
-    Error::new(DOING, cause)
-        .at_path(folder)
-        .help(format!("choose a folder with {CONFIG_FILE} and safetensors weights, as on the Hugging Face hub"))
+    Error::new(DOING, cause).at_path(folder).help(format!(
+        "choose a folder with {CONFIG_FILE} and safetensors weights, as on the Hugging Face hub"
+    ))
 }
 
 /// Compares the tensors with what the configuration asks for; what is left over becomes a note.
 fn check_tensors(config: &ModelConfig, files: &TensorFiles) -> Result<Vec<String>> {
     let specs = checkpoint_tensors(config);
-    let missing: Vec<&str> = specs.iter().map(|s| s.name.as_str()).filter(|name| !files.contains(name)).collect();
+    let missing: Vec<&str> =
+        specs.iter().map(|s| s.name.as_str()).filter(|name| !files.contains(name)).collect();
     if let Some(first) = missing.first() {
         let cause = match missing.len() {
             1 => "it is missing".to_owned(),
@@ -185,7 +202,10 @@ fn check_tensors(config: &ModelConfig, files: &TensorFiles) -> Result<Vec<String
     }
     let others: Vec<&str> = extra.into_iter().filter(|name| *name != HEAD).collect();
     if let Some(first) = others.first() {
-        notes.push(format!("{} tensors are not part of the model and are ignored, the first being {first}", others.len()));
+        notes.push(format!(
+            "{} tensors are not part of the model and are ignored, the first being {first}",
+            others.len()
+        ));
     }
     Ok(notes)
 }

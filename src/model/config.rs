@@ -49,7 +49,7 @@ pub struct TextConfig {
     pub head_dim: usize,
     /// Width `I` of the MLP.
     pub intermediate_size: usize,
-    /// Epsilon of every RMSNorm.
+    /// Epsilon of every RMS norm.
     pub rms_norm_eps: f32,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
@@ -85,7 +85,7 @@ pub struct VisionConfig {
     pub in_channels: usize,
     /// Rows of the learned position table, a square number.
     pub num_position_embeddings: usize,
-    /// The blocks whose output feeds a DeepStack merger, in the order of the mergers.
+    /// The blocks whose output feeds a `DeepStack` merger, in the order of the mergers.
     pub deepstack_indexes: Vec<usize>,
     /// Width of the merged tokens: the text decoder's `hidden_size`.
     pub out_hidden_size: usize,
@@ -198,7 +198,9 @@ impl ModelConfig {
         if !defaults.eos_token_ids.is_empty() {
             self.eos_token_ids.clone_from(&defaults.eos_token_ids);
         }
-        self.check_ids()
+        self.check_ids().map_err(|e| {
+            e.at(GENERATION_CONFIG_FILE).help("use the generation_config.json that came with these weights")
+        })
     }
 
     /// The relations between sizes that the kernels and the formulas rely on.
@@ -260,10 +262,9 @@ impl ModelConfig {
                 self.vision.depth
             )));
         }
-        if let Some(pair) = indexes.windows(2).find(|pair| pair[0] >= pair[1]) {
+        if let Some((a, b)) = indexes.iter().zip(indexes.iter().skip(1)).find(|(a, b)| a >= b) {
             return Err(bad(format!(
-                "vision_config.deepstack_visual_indexes is not ascending: {} before {}",
-                pair[0], pair[1]
+                "vision_config.deepstack_visual_indexes is not ascending: {a} before {b}"
             )));
         }
         if indexes.len() > self.text.num_layers {
@@ -477,7 +478,10 @@ fn read_rope_theta(text: &Section<'_>) -> Result<f64> {
             }
         }
         if rope.flag("mrope_interleaved")? == Some(false) {
-            return Err(bad(format!("{}.mrope_interleaved is false, which no Qwen3-VL model has", rope.name())));
+            return Err(bad(format!(
+                "{}.mrope_interleaved is false, which no Qwen3-VL model has",
+                rope.name()
+            )));
         }
     }
     match theta {

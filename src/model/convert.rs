@@ -23,7 +23,9 @@ use crate::model::config::{CONFIG_FILE, GENERATION_CONFIG_FILE};
 use crate::model::converted::{
     ConvertedModel, FORMAT_NAME, FORMAT_VERSION, FileRecord, MANIFEST_FILE, Manifest, SourceRecord,
 };
-use crate::model::recipe::{BLOCK, Recipe, Storage, StoredTensor, check_finite, quantise_rows, stored_tensors, to_f16_rows};
+use crate::model::recipe::{
+    BLOCK, Recipe, Storage, StoredTensor, check_finite, quantise_rows, stored_tensors, to_f16_rows,
+};
 use partial::{PartialFolder, gigabytes};
 use writer::{Planned, ShardWriter, copy_file, cut_into_shards, shard_name, write_file};
 
@@ -219,7 +221,9 @@ fn write_weights(
     let jobs: Vec<Job> = plan.iter().enumerate().flat_map(|(index, tensor)| cut(index, tensor)).collect();
 
     let (mut records, mut shard, mut scales, mut done_bytes) = (Vec::new(), None, Vec::new(), 0);
-    let make = |job: usize, scratch: &mut Scratch| make_rows(checkpoint, &plan[jobs[job].tensor], &jobs[job], scratch);
+    let make = |job: usize, scratch: &mut Scratch| {
+        make_rows(checkpoint, &plan[jobs[job].tensor], &jobs[job], scratch)
+    };
     workers::in_order(jobs.len(), DOING, cancel, make, |job, made| {
         let job = &jobs[job];
         let tensor = &plan[job.tensor];
@@ -275,7 +279,12 @@ fn planned(tensor: &StoredTensor) -> Vec<Planned> {
 }
 
 /// Reads the rows of a job and stores them as the recipe says.
-fn make_rows(checkpoint: &Checkpoint, tensor: &StoredTensor, job: &Job, scratch: &mut Scratch) -> Result<Made> {
+fn make_rows(
+    checkpoint: &Checkpoint,
+    tensor: &StoredTensor,
+    job: &Job,
+    scratch: &mut Scratch,
+) -> Result<Made> {
     let files = checkpoint.files();
     let cols = tensor.cols();
     // A vector is one row here, and as many rows as it has elements in the file.
@@ -305,7 +314,8 @@ fn make_rows(checkpoint: &Checkpoint, tensor: &StoredTensor, job: &Job, scratch:
             }
         }),
     };
-    result.map_err(|fault| fault.shifted(job.rows.start).error(&tensor.source).at_path(checkpoint.folder()))?;
+    result
+        .map_err(|fault| fault.shifted(job.rows.start).error(&tensor.source).at_path(checkpoint.folder()))?;
     Ok(made)
 }
 

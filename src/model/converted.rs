@@ -280,9 +280,10 @@ impl ConvertedModel {
 
     fn not_finite(&self, name: &str, at: usize, cols: usize, what: &str, value: f32) -> Error {
         let (row, column) = (at / cols.max(1), at % cols.max(1));
-        let error = Error::new("reading tensor", format!("its {what} at row {row}, column {column} is {value}"))
-            .at(name)
-            .help(format!("the file is damaged: {CONVERT_AGAIN}"));
+        let error =
+            Error::new("reading tensor", format!("its {what} at row {row}, column {column} is {value}"))
+                .at(name)
+                .help(format!("the file is damaged: {CONVERT_AGAIN}"));
         match self.files.file_of(name) {
             Some(path) => error.at_path(path),
             None => error,
@@ -364,7 +365,12 @@ pub(crate) fn hash_file(
 
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn read_manifest(folder: &Path) -> Result<Manifest> {
@@ -425,7 +431,8 @@ fn check_stored(files: &TensorFiles, tensor: &StoredTensor) -> Result<()> {
         if view.dtype == dtype {
             return Ok(());
         }
-        let cause = format!("it is stored as {}, but its recipe asks for {}", view.dtype.name(), dtype.name());
+        let cause =
+            format!("it is stored as {}, but its recipe asks for {}", view.dtype.name(), dtype.name());
         Err(Error::new("reading tensor", cause).at(name).at_path(files.folder()))
     };
     match tensor.storage {

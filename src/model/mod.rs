@@ -2,19 +2,27 @@
 //! device. Knows `gpu`; knows nothing of chats, sessions or windows.
 
 pub mod checkpoint;
+pub mod clip;
 pub mod config;
 pub mod convert;
 pub mod converted;
+pub mod detokenizer;
 pub mod kv_cache;
 pub mod linear;
 pub mod loaded;
 pub mod mapped_file;
+pub mod picture;
 pub mod picture_arena;
+pub mod positions;
+pub mod preprocessor;
+pub mod prompt;
 pub mod recipe;
 pub mod runner;
 pub mod sampler;
 pub mod source;
+pub mod synth;
 pub mod tensor_names;
 pub mod text_decoder;
+pub mod tokenizer;
 pub mod vision_tower;
 pub mod weights;

@@ -62,8 +62,12 @@ impl Recipe {
     pub fn storage(self, kind: TensorKind) -> Storage {
         match (kind, self) {
             (TensorKind::Vector | TensorKind::PositionTable, _) | (_, Self::F32) => Storage::F32,
-            (TensorKind::Body, Self::Int8Hu | Self::Int8Lin) | (TensorKind::Head, Self::Int8Hu) => Storage::Int8,
-            (TensorKind::Body | TensorKind::Head | TensorKind::Embedding | TensorKind::Vision, _) => Storage::F16,
+            (TensorKind::Body, Self::Int8Hu | Self::Int8Lin) | (TensorKind::Head, Self::Int8Hu) => {
+                Storage::Int8
+            }
+            (TensorKind::Body | TensorKind::Head | TensorKind::Embedding | TensorKind::Vision, _) => {
+                Storage::F16
+            }
         }
     }
 
@@ -305,7 +309,12 @@ fn block_fault(block: &[f32; BLOCK], start: usize, cols: usize) -> WeightFault {
     let largest = (0..BLOCK).max_by(|a, b| block[*a].abs().total_cmp(&block[*b].abs())).unwrap_or(0);
     let at = not_finite.unwrap_or(largest);
     let reason = if not_finite.is_some() { FaultReason::NotFinite } else { FaultReason::ScaleTooLarge };
-    WeightFault { row: (start + at) / cols.max(1), column: (start + at) % cols.max(1), value: block[at], reason }
+    WeightFault {
+        row: (start + at) / cols.max(1),
+        column: (start + at) % cols.max(1),
+        value: block[at],
+        reason,
+    }
 }
 
 /// Converts rows of `cols` weights to f16 (round to nearest, ties to even), appending the bits to `out`.

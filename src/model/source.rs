@@ -48,8 +48,23 @@ impl ModelSource {
         progress: &mut dyn FnMut(&Progress<'_>),
         cancel: &AtomicBool,
     ) -> Result<Self> {
+        Self::resolve_in(&cache_folder()?, folder, recipe, progress, cancel)
+    }
+
+    /// [`ModelSource::resolve`] with another cache folder.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn resolve_in(
+        cache: &Path,
+        folder: &Path,
+        recipe: Option<Recipe>,
+        progress: &mut dyn FnMut(&Progress<'_>),
+        cancel: &AtomicBool,
+    ) -> Result<Self> {
         if !folder.is_dir() {
-            let what = if folder.exists() { "this is a file, not a folder" } else { "there is no such folder" };
+            let what =
+                if folder.exists() { "this is a file, not a folder" } else { "there is no such folder" };
             return Err(Error::new(DOING, what).at_path(folder).help(
                 "give the folder of a Qwen3-VL checkpoint, or of a model made by ocelli convert; \
                  ocelli models list shows the models that are known by name",
@@ -58,7 +73,13 @@ impl ModelSource {
         let (model, notes) = if ConvertedModel::is_converted(folder) {
             (open_converted(folder, recipe)?, Vec::new())
         } else {
-            open_cached(folder, recipe.unwrap_or_default(), progress, cancel)?
+            open_cached(
+                &cached_folder(cache, folder, recipe.unwrap_or_default())?,
+                folder,
+                recipe,
+                progress,
+                cancel,
+            )?
         };
         Ok(Self { name: folder_name(folder), folder: folder.to_owned(), model, notes })
     }
@@ -78,37 +99,39 @@ fn open_converted(folder: &Path, recipe: Option<Recipe>) -> Result<ConvertedMode
 }
 
 fn open_cached(
+    cached: &Path,
     folder: &Path,
-    recipe: Recipe,
+    recipe: Option<Recipe>,
     progress: &mut dyn FnMut(&Progress<'_>),
     cancel: &AtomicBool,
 ) -> Result<(ConvertedModel, Vec<String>)> {
-    let cached = cached_folder(folder, recipe)?;
-    if ConvertedModel::is_converted(&cached) {
-        match ConvertedModel::open(&cached) {
+    if ConvertedModel::is_converted(cached) {
+        match ConvertedModel::open(cached) {
             Ok(model) => return Ok((model, Vec::new())),
             // Damaged, and it is ours: make it again.
-            Err(_) => std::fs::remove_dir_all(&cached).map_err(|e| {
-                Error::new("removing a damaged model from the cache", e).at_path(&cached).help("remove it by hand")
+            Err(_) => std::fs::remove_dir_all(cached).map_err(|e| {
+                Error::new("removing a damaged model from the cache", e)
+                    .at_path(cached)
+                    .help("remove it by hand")
             })?,
         }
     }
     if let Some(all) = cached.parent() {
         remove_all_stale(all);
     }
-    match convert(folder, &cached, recipe, progress, cancel) {
-        Ok(report) => Ok((ConvertedModel::open(&cached)?, report.notes)),
+    match convert(folder, cached, recipe.unwrap_or_default(), progress, cancel) {
+        Ok(report) => Ok((ConvertedModel::open(cached)?, report.notes)),
         // Another process may have been converting the same checkpoint, and been faster.
-        Err(_) if ConvertedModel::is_converted(&cached) => Ok((ConvertedModel::open(&cached)?, Vec::new())),
+        Err(_) if ConvertedModel::is_converted(cached) => Ok((ConvertedModel::open(cached)?, Vec::new())),
         Err(e) => Err(e),
     }
 }
 
-/// Where the conversion of a hub checkpoint is, or would be, in the cache.
+/// Where the conversion of a hub checkpoint is, or would be, in the cache folder `cache`.
 ///
 /// # Errors
-/// There is no configuration in `folder`, or no cache folder on this system.
-pub fn cached_folder(folder: &Path, recipe: Recipe) -> Result<PathBuf> {
+/// There is no configuration in `folder`.
+pub fn cached_folder(cache: &Path, folder: &Path, recipe: Recipe) -> Result<PathBuf> {
     // The name in front is for people who look into their cache.
     let name: String = folder_name(folder)
         .chars()
@@ -116,7 +139,7 @@ pub fn cached_folder(folder: &Path, recipe: Recipe) -> Result<PathBuf> {
         .take(60)
         .collect();
     let key = cache_key(folder, recipe)?;
-    Ok(cache_folder()?.join("converted").join(format!("{}-{recipe}-{key}", name.trim_start_matches('.'))))
+    Ok(cache.join("converted").join(format!("{}-{recipe}-{key}", name.trim_start_matches('.'))))
 }
 
 /// The folder in which Ocelli keeps what it can make again: `OCELLI_CACHE`, or the system's place for caches.
@@ -127,10 +150,12 @@ pub fn cache_folder() -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os(CACHE_VARIABLE).filter(|value| !value.is_empty()) {
         return Ok(PathBuf::from(folder));
     }
-    directories::ProjectDirs::from("", "", "ocelli").map(|dirs| dirs.cache_dir().to_owned()).ok_or_else(|| {
-        Error::new("looking for the cache folder", "this account has no home folder")
-            .help(format!("set {CACHE_VARIABLE} to a folder"))
-    })
+    directories::ProjectDirs::from("", "", "ocelli").map(|dirs| dirs.cache_dir().to_owned()).ok_or_else(
+        || {
+            Error::new("looking for the cache folder", "this account has no home folder")
+                .help(format!("set {CACHE_VARIABLE} to a folder"))
+        },
+    )
 }
 
 /// A hash of what a conversion depends on: the configuration's bytes; name, size and time of every file in the folder;

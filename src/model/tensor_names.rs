@@ -3,7 +3,7 @@
 //! The canonical name of a tensor is the one it has on the hub: `model.language_model.…`, `model.visual.…`,
 //! `lm_head.weight`. Files with other prefixes are read under the canonical name ([`canonical_name`]).
 
-use crate::model::config::ModelConfig;
+use crate::model::config::{ModelConfig, TextConfig, VisionConfig};
 
 /// The embedding table `[V, H]`.
 pub const EMBEDDING: &str = "model.language_model.embed_tokens.weight";
@@ -36,7 +36,7 @@ pub fn merger(tail: &str) -> String {
     format!("model.visual.merger.{tail}")
 }
 
-/// The name of a tensor of DeepStack merger `index` (its place in the list, not a block number).
+/// The name of a tensor of `DeepStack` merger `index` (its place in the list, not a block number).
 #[must_use]
 pub fn deepstack_merger(index: usize, tail: &str) -> String {
     format!("model.visual.deepstack_merger_list.{index}.{tail}")
@@ -75,50 +75,10 @@ pub struct TensorSpec {
 #[must_use]
 pub fn checkpoint_tensors(config: &ModelConfig) -> Vec<TensorSpec> {
     let mut list = List(Vec::new());
-    let (t, v) = (&config.text, &config.vision);
-    let h = t.hidden_size;
-    let (q, kv) = (t.num_heads * t.head_dim, t.num_kv_heads * t.head_dim);
-    list.add(EMBEDDING, &[t.vocab_size, h], TensorKind::Embedding);
-    for n in 0..t.num_layers {
-        list.add(text_layer(n, "input_layernorm.weight"), &[h], TensorKind::Vector);
-        list.add(text_layer(n, "self_attn.q_proj.weight"), &[q, h], TensorKind::Body);
-        list.add(text_layer(n, "self_attn.k_proj.weight"), &[kv, h], TensorKind::Body);
-        list.add(text_layer(n, "self_attn.v_proj.weight"), &[kv, h], TensorKind::Body);
-        list.add(text_layer(n, "self_attn.q_norm.weight"), &[t.head_dim], TensorKind::Vector);
-        list.add(text_layer(n, "self_attn.k_norm.weight"), &[t.head_dim], TensorKind::Vector);
-        list.add(text_layer(n, "self_attn.o_proj.weight"), &[h, q], TensorKind::Body);
-        list.add(text_layer(n, "post_attention_layernorm.weight"), &[h], TensorKind::Vector);
-        list.add(text_layer(n, "mlp.gate_proj.weight"), &[t.intermediate_size, h], TensorKind::Body);
-        list.add(text_layer(n, "mlp.up_proj.weight"), &[t.intermediate_size, h], TensorKind::Body);
-        list.add(text_layer(n, "mlp.down_proj.weight"), &[h, t.intermediate_size], TensorKind::Body);
-    }
-    list.add(FINAL_NORM, &[h], TensorKind::Vector);
-
-    let d = v.hidden_size;
-    let patch = [d, v.in_channels, v.temporal_patch_size, v.patch_size, v.patch_size];
-    list.add(PATCH_EMBED, &patch, TensorKind::Vision);
-    list.add(PATCH_EMBED_BIAS, &[d], TensorKind::Vector);
-    list.add(POSITION_TABLE, &[v.num_position_embeddings, d], TensorKind::PositionTable);
-    for n in 0..v.depth {
-        let block = |tail: &str| vision_block(n, tail);
-        list.norm(&block("norm1"), d);
-        list.linear(&block("attn.qkv"), 3 * d, d);
-        list.linear(&block("attn.proj"), d, d);
-        list.norm(&block("norm2"), d);
-        list.linear(&block("mlp.linear_fc1"), v.intermediate_size, d);
-        list.linear(&block("mlp.linear_fc2"), d, v.intermediate_size);
-    }
-    let merged = v.merged_size();
-    list.norm(&merger("norm"), d);
-    list.linear(&merger("linear_fc1"), merged, merged);
-    list.linear(&merger("linear_fc2"), v.out_hidden_size, merged);
-    for i in 0..v.deepstack_indexes.len() {
-        list.norm(&deepstack_merger(i, "norm"), merged);
-        list.linear(&deepstack_merger(i, "linear_fc1"), merged, merged);
-        list.linear(&deepstack_merger(i, "linear_fc2"), v.out_hidden_size, merged);
-    }
-    if !t.tie_word_embeddings {
-        list.add(HEAD, &[t.vocab_size, h], TensorKind::Head);
+    list.text(&config.text);
+    list.vision(&config.vision);
+    if !config.text.tie_word_embeddings {
+        list.add(HEAD, &[config.text.vocab_size, config.text.hidden_size], TensorKind::Head);
     }
     list.0
 }
@@ -126,6 +86,54 @@ pub fn checkpoint_tensors(config: &ModelConfig) -> Vec<TensorSpec> {
 struct List(Vec<TensorSpec>);
 
 impl List {
+    /// The text decoder, without the head.
+    fn text(&mut self, t: &TextConfig) {
+        let h = t.hidden_size;
+        let (q, kv) = (t.num_heads * t.head_dim, t.num_kv_heads * t.head_dim);
+        self.add(EMBEDDING, &[t.vocab_size, h], TensorKind::Embedding);
+        for n in 0..t.num_layers {
+            self.add(text_layer(n, "input_layernorm.weight"), &[h], TensorKind::Vector);
+            self.add(text_layer(n, "self_attn.q_proj.weight"), &[q, h], TensorKind::Body);
+            self.add(text_layer(n, "self_attn.k_proj.weight"), &[kv, h], TensorKind::Body);
+            self.add(text_layer(n, "self_attn.v_proj.weight"), &[kv, h], TensorKind::Body);
+            self.add(text_layer(n, "self_attn.q_norm.weight"), &[t.head_dim], TensorKind::Vector);
+            self.add(text_layer(n, "self_attn.k_norm.weight"), &[t.head_dim], TensorKind::Vector);
+            self.add(text_layer(n, "self_attn.o_proj.weight"), &[h, q], TensorKind::Body);
+            self.add(text_layer(n, "post_attention_layernorm.weight"), &[h], TensorKind::Vector);
+            self.add(text_layer(n, "mlp.gate_proj.weight"), &[t.intermediate_size, h], TensorKind::Body);
+            self.add(text_layer(n, "mlp.up_proj.weight"), &[t.intermediate_size, h], TensorKind::Body);
+            self.add(text_layer(n, "mlp.down_proj.weight"), &[h, t.intermediate_size], TensorKind::Body);
+        }
+        self.add(FINAL_NORM, &[h], TensorKind::Vector);
+    }
+
+    /// The vision tower and its mergers.
+    fn vision(&mut self, v: &VisionConfig) {
+        let d = v.hidden_size;
+        let patch = [d, v.in_channels, v.temporal_patch_size, v.patch_size, v.patch_size];
+        self.add(PATCH_EMBED, &patch, TensorKind::Vision);
+        self.add(PATCH_EMBED_BIAS, &[d], TensorKind::Vector);
+        self.add(POSITION_TABLE, &[v.num_position_embeddings, d], TensorKind::PositionTable);
+        for n in 0..v.depth {
+            let block = |tail: &str| vision_block(n, tail);
+            self.norm(&block("norm1"), d);
+            self.linear(&block("attn.qkv"), 3 * d, d);
+            self.linear(&block("attn.proj"), d, d);
+            self.norm(&block("norm2"), d);
+            self.linear(&block("mlp.linear_fc1"), v.intermediate_size, d);
+            self.linear(&block("mlp.linear_fc2"), d, v.intermediate_size);
+        }
+        let merged = v.merged_size();
+        self.norm(&merger("norm"), d);
+        self.linear(&merger("linear_fc1"), merged, merged);
+        self.linear(&merger("linear_fc2"), v.out_hidden_size, merged);
+        for i in 0..v.deepstack_indexes.len() {
+            self.norm(&deepstack_merger(i, "norm"), merged);
+            self.linear(&deepstack_merger(i, "linear_fc1"), merged, merged);
+            self.linear(&deepstack_merger(i, "linear_fc2"), v.out_hidden_size, merged);
+        }
+    }
+
     fn add(&mut self, name: impl Into<String>, shape: &[usize], kind: TensorKind) {
         self.0.push(TensorSpec { name: name.into(), shape: shape.to_vec(), kind });
     }
@@ -174,8 +182,14 @@ mod tests {
     #[test]
     fn names_of_older_exports_are_read_under_the_hub_name() {
         for (raw, wanted) in [
-            ("model.language_model.layers.3.mlp.up_proj.weight", "model.language_model.layers.3.mlp.up_proj.weight"),
-            ("language_model.layers.3.mlp.up_proj.weight", "model.language_model.layers.3.mlp.up_proj.weight"),
+            (
+                "model.language_model.layers.3.mlp.up_proj.weight",
+                "model.language_model.layers.3.mlp.up_proj.weight",
+            ),
+            (
+                "language_model.layers.3.mlp.up_proj.weight",
+                "model.language_model.layers.3.mlp.up_proj.weight",
+            ),
             ("language_model.model.norm.weight", FINAL_NORM),
             ("model.layers.0.input_layernorm.weight", "model.language_model.layers.0.input_layernorm.weight"),
             ("model.embed_tokens.weight", EMBEDDING),

@@ -147,3 +147,24 @@ pub fn distance(a: &[f32], b: &[f32]) -> Distance {
     }
     Distance { cosine: dot / (aa.sqrt() * bb.sqrt()), max }
 }
+
+/// The request of a recorded case: its messages, pictures read from the fixtures.
+pub fn request(case: &Case) -> ocelli::engine::Request {
+    let text = serde_json::json!({ "messages": case.json["messages"] }).to_string();
+    let conversation = ocelli::chat::openai::parse_conversation(&text, &fixtures()).unwrap();
+    let mut request = ocelli::engine::Request::new(conversation.messages);
+    let options = &case.json["options"];
+    request.tools = options.get("tools").cloned();
+    request.add_vision_id = options["add_vision_id"].as_bool().unwrap_or(false);
+    if options["video_form"] == "5.x" {
+        request.video_prompt = ocelli::model::prompt::VideoPrompt::V5;
+    }
+    request
+}
+
+/// The tokenizer, template and preprocessing of a fixture checkpoint.
+pub fn front_end(checkpoint: &str) -> ocelli::engine::FrontEnd {
+    let folder = fixtures().join(checkpoint).join("model");
+    let config = ocelli::model::config::ModelConfig::read(&folder).unwrap();
+    ocelli::engine::FrontEnd::from_folder(&folder, &config).unwrap()
+}

@@ -113,7 +113,10 @@ impl TensorFiles {
                 let canonical = canonical_name(&entry.name);
                 if let Some(other) = set.tensors.get(&canonical) {
                     let other_file = names.get(other.file).map_or("", String::as_str);
-                    let cause = format!("it is there twice: as {} in {other_file} and as {} in {name}", other.entry.name, entry.name);
+                    let cause = format!(
+                        "it is there twice: as {} in {other_file} and as {} in {name}",
+                        other.entry.name, entry.name
+                    );
                     return Err(Error::new(DOING, cause)
                         .at(&canonical)
                         .at_path(folder)
@@ -198,7 +201,8 @@ impl TensorFiles {
             return Ok(view);
         }
         let cause = format!("its shape is {:?}, but the configuration asks for {shape:?}", view.shape);
-        let error = Error::new(DOING, cause).at(name).help("config.json and the weights do not belong together");
+        let error =
+            Error::new(DOING, cause).at(name).help("config.json and the weights do not belong together");
         Err(match self.file_of(name) {
             Some(path) => error.at_path(path),
             None => error,
@@ -233,7 +237,8 @@ impl TensorFiles {
         if let (Ok((file, place)), Ok(view)) = (self.place(name), self.tensor(name)) {
             let row_bytes = view.cols() * view.dtype.bytes();
             let start = place.entry.range.start;
-            let at = |row: usize| row.saturating_mul(row_bytes).saturating_add(start).min(place.entry.range.end);
+            let at =
+                |row: usize| row.saturating_mul(row_bytes).saturating_add(start).min(place.entry.range.end);
             file.release(at(rows.start)..at(rows.end));
         }
     }

@@ -42,8 +42,11 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<Entry>> {
     };
     let length = u64::from_le_bytes(*length);
     if length > MAX_HEADER_BYTES {
-        return Err(Error::new(DOING, format!("it claims a header of {length} bytes, which cannot be right"))
-            .help("this is not a safetensors file, or it is damaged: download it again"));
+        return Err(Error::new(
+            DOING,
+            format!("it claims a header of {length} bytes, which cannot be right"),
+        )
+        .help("this is not a safetensors file, or it is damaged: download it again"));
     }
     let header = usize::try_from(length).ok().and_then(|n| rest.get(..n)).ok_or_else(|| {
         let missing = length.saturating_sub(rest.len() as u64);
@@ -55,7 +58,7 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<Entry>> {
 
     let mut entries = Vec::with_capacity(raw.0.len());
     for (name, info) in raw.0 {
-        let entry = check_entry(name.clone(), info, data_start).map_err(|e| {
+        let entry = check_entry(&name, &info, data_start).map_err(|e| {
             let shown: String = name.chars().take(200).collect();
             Error::new(DOING, format!("tensor {shown}: {e}")).help(AGAIN)
         })?;
@@ -89,7 +92,7 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<Entry>> {
 }
 
 /// Checks one tensor's numbers for themselves; the result's range counts from the beginning of the file.
-fn check_entry(name: String, info: RawEntry, data_start: usize) -> Result<Entry, String> {
+fn check_entry(name: &str, info: &RawEntry, data_start: usize) -> Result<Entry, String> {
     let dtype = safetensors::Dtype::deserialize(serde_json::Value::String(info.dtype.clone()))
         .map_err(|_| format!("its element type {} is not known", info.dtype))?;
     if info.shape.len() > MAX_AXES {
@@ -98,12 +101,11 @@ fn check_entry(name: String, info: RawEntry, data_start: usize) -> Result<Entry,
     let overflow = || format!("its shape {:?} is too large to be right", info.shape);
     let shape: Vec<usize> =
         info.shape.iter().map(|n| usize::try_from(*n)).collect::<Result<_, _>>().map_err(|_| overflow())?;
-    let bits = shape
-        .iter()
-        .try_fold(dtype.bitsize(), |bits, n| bits.checked_mul(*n))
-        .ok_or_else(overflow)?;
+    let bits = shape.iter().try_fold(dtype.bitsize(), |bits, n| bits.checked_mul(*n)).ok_or_else(overflow)?;
     let [begin, end] = info.data_offsets;
-    let length = end.checked_sub(begin).ok_or_else(|| format!("its data ends at {end}, before it begins at {begin}"))?;
+    let length = end
+        .checked_sub(begin)
+        .ok_or_else(|| format!("its data ends at {end}, before it begins at {begin}"))?;
     if !bits.is_multiple_of(8) || (bits / 8) as u64 != length {
         return Err(format!(
             "shape {:?} of {} takes {} bytes, but the header gives it {length}",
@@ -112,8 +114,10 @@ fn check_entry(name: String, info: RawEntry, data_start: usize) -> Result<Entry,
             bits.div_ceil(8)
         ));
     }
-    let place = |offset: u64| usize::try_from(offset).ok().and_then(|n| n.checked_add(data_start)).ok_or_else(overflow);
-    Ok(Entry { name, dtype, range: place(begin)?..place(end)?, shape })
+    let place = |offset: u64| {
+        usize::try_from(offset).ok().and_then(|n| n.checked_add(data_start)).ok_or_else(overflow)
+    };
+    Ok(Entry { name: name.to_owned(), dtype, range: place(begin)?..place(end)?, shape })
 }
 
 #[derive(serde::Deserialize)]
@@ -178,7 +182,10 @@ mod tests {
         let entries = read(&bytes).expect("valid");
         let data = 8 + TWO.len();
         assert_eq!(entries.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!((entries[1].range.clone(), entries[1].shape.as_slice()), (data + 4..data + 16, [2, 3].as_slice()));
+        assert_eq!(
+            (entries[1].range.clone(), entries[1].shape.as_slice()),
+            (data + 4..data + 16, [2, 3].as_slice())
+        );
     }
 
     #[test]
@@ -193,7 +200,10 @@ mod tests {
             (file(TWO, 9), "truncated: 7 of its"),
             (file(TWO, 20), "has 4 bytes more"),
             (entry(r#"{"dtype":"F7","shape":[8],"data_offsets":[0,16]}"#), "tensor w: its element type F7"),
-            (entry(r#"{"dtype":"F16","shape":[9],"data_offsets":[0,16]}"#), "takes 18 bytes, but the header gives it 16"),
+            (
+                entry(r#"{"dtype":"F16","shape":[9],"data_offsets":[0,16]}"#),
+                "takes 18 bytes, but the header gives it 16",
+            ),
             (entry(r#"{"dtype":"F16","shape":[8],"data_offsets":[16,0]}"#), "before it begins"),
             (entry(r#"{"dtype":"F16","shape":[8],"data_offsets":[4,20]}"#), "begins at byte 4"),
             (

@@ -14,7 +14,9 @@ pub(super) fn parse_object(doing: &str, bytes: &[u8]) -> Result<Map<String, Valu
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => Err(Error::new(doing, "the file is JSON, but not an object").help("download it again")),
-        Err(e) => Err(Error::new(doing, format!("the file is not valid JSON: {e}")).help("download it again")),
+        Err(e) => {
+            Err(Error::new(doing, format!("the file is not valid JSON: {e}")).help("download it again"))
+        }
     }
 }
 
@@ -158,6 +160,9 @@ impl<'a> Section<'a> {
     /// A token id that must be there.
     pub(super) fn token_id(&self, key: &str) -> Result<u32> {
         let value = self.get(key).ok_or_else(|| self.missing(key))?;
-        value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| self.wrong(key, value, "a token id"))
+        value
+            .as_u64()
+            .and_then(|id| u32::try_from(id).ok())
+            .ok_or_else(|| self.wrong(key, value, "a token id"))
     }
 }

@@ -29,7 +29,7 @@ fn parse(value: &Value) -> Result<ModelConfig> {
     ModelConfig::from_json(value.to_string().as_bytes())
 }
 
-/// Sets the value at `path` ("text_config.head_dim"); null removes it.
+/// Sets the value at `path` (`text_config.head_dim`); null removes it.
 fn with(path: &str, value: Value) -> Value {
     let mut config = two_b();
     let (parent, key) = path.rsplit_once('.').unwrap_or(("", path));
@@ -201,11 +201,15 @@ fn absurd_or_contradicting_sizes_are_refused() {
 
 #[test]
 fn generation_defaults_are_read_and_their_end_ids_win() {
-    let json = br#"{"bos_token_id":151643,"do_sample":true,"eos_token_id":[151645,151643],"pad_token_id":151643,
+    let json =
+        br#"{"bos_token_id":151643,"do_sample":true,"eos_token_id":[151645,151643],"pad_token_id":151643,
         "repetition_penalty":1.0,"temperature":0.7,"top_k":20,"top_p":0.8,"transformers_version":"4.57.0"}"#;
     let defaults = GenerationDefaults::from_json(json).expect("valid");
     assert_eq!((defaults.do_sample, defaults.top_k), (true, 20));
-    assert_eq!((defaults.temperature.to_bits(), defaults.top_p.to_bits()), (0.7_f32.to_bits(), 0.8_f32.to_bits()));
+    assert_eq!(
+        (defaults.temperature.to_bits(), defaults.top_p.to_bits()),
+        (0.7_f32.to_bits(), 0.8_f32.to_bits())
+    );
     let mut config = parse(&two_b()).expect("valid");
     config.apply_generation(&defaults).expect("ids in the vocabulary");
     assert_eq!(config.eos_token_ids, [151_645, 151_643]);

@@ -60,7 +60,8 @@ impl PartialFolder {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => return Err(io_error(self.doing, &self.destination, &e, None)),
         }
-        fs::rename(&self.path, &self.destination).map_err(|e| io_error(self.doing, &self.destination, &e, None))
+        fs::rename(&self.path, &self.destination)
+            .map_err(|e| io_error(self.doing, &self.destination, &e, None))
     }
 }
 
@@ -76,10 +77,11 @@ impl Drop for PartialFolder {
 pub(crate) fn io_error(doing: &str, path: &Path, e: &std::io::Error, needed_bytes: Option<u64>) -> Error {
     let error = Error::new(doing, e).at_path(path);
     match (e.kind(), needed_bytes) {
-        (ErrorKind::StorageFull | ErrorKind::QuotaExceeded, Some(bytes)) => {
-            error.help(format!("the result takes {}: free that much, or choose another disk", gigabytes(bytes)))
+        (ErrorKind::StorageFull | ErrorKind::QuotaExceeded, Some(bytes)) => error
+            .help(format!("the result takes {}: free that much, or choose another disk", gigabytes(bytes))),
+        (ErrorKind::StorageFull | ErrorKind::QuotaExceeded, None) => {
+            error.help("free some space on this disk")
         }
-        (ErrorKind::StorageFull | ErrorKind::QuotaExceeded, None) => error.help("free some space on this disk"),
         (ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem, _) => {
             error.help("choose a folder that you may write to")
         }
@@ -97,7 +99,9 @@ pub(crate) fn gigabytes(bytes: u64) -> String {
 
 fn parent_and_name(destination: &Path, doing: &str) -> Result<(PathBuf, String)> {
     let name = destination.file_name().ok_or_else(|| {
-        Error::new(doing, "this names no new folder").at_path(destination).help("give the path of the folder to make")
+        Error::new(doing, "this names no new folder")
+            .at_path(destination)
+            .help("give the path of the folder to make")
     })?;
     let parent = match destination.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -109,8 +113,14 @@ fn parent_and_name(destination: &Path, doing: &str) -> Result<(PathBuf, String)>
 fn check_destination(destination: &Path, doing: &str) -> Result<()> {
     let mut entries = match fs::read_dir(destination) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == ErrorKind::NotFound && fs::symlink_metadata(destination).is_err() => return Ok(()),
-        Err(e) => return Err(io_error(doing, destination, &e, None).help("choose a folder that does not exist yet")),
+        Err(e) if e.kind() == ErrorKind::NotFound && fs::symlink_metadata(destination).is_err() => {
+            return Ok(());
+        }
+        Err(e) => {
+            return Err(
+                io_error(doing, destination, &e, None).help("choose a folder that does not exist yet")
+            );
+        }
     };
     if entries.next().is_none() {
         return Ok(());

@@ -73,8 +73,8 @@ pub(super) fn check(path: &Path, config: &ModelConfig) -> Result<()> {
         Error::new(DOING, cause).at_path(path).help("use the tokenizer.json that came with these weights")
     };
     let file = std::fs::File::open(path).map_err(|e| bad(e.to_string()))?;
-    let tokenizer: Tokenizer =
-        serde_json::from_reader(BufReader::with_capacity(1 << 18, file)).map_err(|e| bad(format!("the file is not a tokenizer: {e}")))?;
+    let tokenizer: Tokenizer = serde_json::from_reader(BufReader::with_capacity(1 << 18, file))
+        .map_err(|e| bad(format!("the file is not a tokenizer: {e}")))?;
     let largest = tokenizer.added_tokens.iter().map(|added| added.id).fold(tokenizer.model.vocab.0, u64::max);
     let rows = config.text.vocab_size;
     if largest >= rows as u64 {
@@ -88,7 +88,10 @@ pub(super) fn check(path: &Path, config: &ModelConfig) -> Result<()> {
     ] {
         for added in tokenizer.added_tokens.iter().filter(|added| added.content == token) {
             if added.id != u64::from(wanted) {
-                return Err(bad(format!("{token} has id {}, but {key} in config.json is {wanted}", added.id)));
+                return Err(bad(format!(
+                    "{token} has id {}, but {key} in config.json is {wanted}",
+                    added.id
+                )));
             }
         }
     }

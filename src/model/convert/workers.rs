@@ -81,11 +81,17 @@ mod tests {
     fn cancelling_stops_the_work() {
         let cancel = AtomicBool::new(false);
         let mut taken = 0;
-        let result = in_order(1_000_000, "working", &cancel, |job, (): &mut ()| Ok(job), |_, _| {
-            taken += 1;
-            cancel.store(taken == 10, Ordering::Relaxed);
-            Ok(())
-        });
+        let result = in_order(
+            1_000_000,
+            "working",
+            &cancel,
+            |job, (): &mut ()| Ok(job),
+            |_, _| {
+                taken += 1;
+                cancel.store(taken == 10, Ordering::Relaxed);
+                Ok(())
+            },
+        );
         assert_eq!(result.expect_err("cancelled").get_kind(), crate::error::ErrorKind::Cancelled);
         assert_eq!(taken, 10);
     }

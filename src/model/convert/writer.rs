@@ -132,7 +132,13 @@ pub(crate) struct ShardWriter {
 
 impl ShardWriter {
     /// Creates the file and writes its header. `needed` is the size of everything that is being made.
-    pub(crate) fn create(path: &Path, doing: &'static str, tensors: &[Planned], note: &str, needed: u64) -> Result<Self> {
+    pub(crate) fn create(
+        path: &Path,
+        doing: &'static str,
+        tensors: &[Planned],
+        note: &str,
+        needed: u64,
+    ) -> Result<Self> {
         let (header, mut ends) = header(tensors, note);
         let mut file = HashedFile::create(path, doing, needed)?;
         file.write(&header)?;
@@ -174,7 +180,8 @@ fn header(tensors: &[Planned], note: &str) -> (Vec<u8>, Vec<u64>) {
     for tensor in tensors {
         let begin = end;
         end += tensor.bytes();
-        let entry = json!({"dtype": tensor.dtype.name(), "shape": tensor.shape, "data_offsets": [begin, end]});
+        let entry =
+            json!({"dtype": tensor.dtype.name(), "shape": tensor.shape, "data_offsets": [begin, end]});
         map.insert(tensor.name.clone(), entry);
         ends.push(end);
     }

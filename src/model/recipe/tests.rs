@@ -22,7 +22,7 @@ fn nearest_f16(x: f64) -> f16 {
         if value(middle) <= x { low = middle } else { high = middle }
     }
     let (below, above) = (x - value(low), value(high) - x);
-    let up = above < below || (above == below && high % 2 == 0);
+    let up = above < below || (above.to_bits() == below.to_bits() && high % 2 == 0);
     f16::from_bits(if up { high } else { low })
 }
 

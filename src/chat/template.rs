@@ -1,0 +1,666 @@
+//! Room `chat`: the checkpoint's own Jinja chat template, rendered as transformers renders it (spec §10.1).
+//! What users, tools and the model have written is marked, so that no text can pass for a control token.
+//! Reads the template's file; knows nothing of the GPU.
+
+use crate::chat::message::{Message, Part, Role};
+use crate::error::{Error, Result};
+use crate::model::tokenizer::{AddedTokens, Literals, MarkedText};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::{Environment, Value as Jinja};
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// A template or settings file larger than this is not one, in bytes.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+/// Instructions a rendering may take, each good for 64 bytes as well: ends endless loops within about a
+/// second and keeps a hostile template below half a gigabyte. An ordinary turn takes about a hundred.
+const FUEL: u64 = 8_000_000;
+/// Where the mark is taken from: the first of these private characters that nobody has written.
+const MARKS: std::ops::RangeInclusive<char> = '\u{f0000}'..='\u{f0fff}';
+const DOING: &str = "rendering the chat template";
+
+/// What a rendering needs besides the messages.
+#[derive(Clone, Debug, Default)]
+pub struct RenderOptions<'a> {
+    /// Ends the prompt with the beginning of the assistant's turn.
+    pub add_generation_prompt: bool,
+    /// Tools the model may call: a list of JSON schemas.
+    pub tools: Option<&'a Value>,
+    /// Writes "Picture 1: " and the like before pictures and clips.
+    pub add_vision_id: bool,
+    /// Further variables of the template (`enable_thinking`).
+    pub extra: Map<String, Value>,
+}
+
+/// The chat template of a checkpoint.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    env: Environment<'static>,
+    /// The file it was found in.
+    file: String,
+    /// Every character of the templates that could be a mark.
+    own_marks: Vec<char>,
+    /// Special tokens of `tokenizer_config.json` (`eos_token`), which templates may use by name.
+    tokens: Map<String, Value>,
+}
+
+impl ChatTemplate {
+    /// Reads the template from `chat_template.jinja`, `chat_template.json` or `tokenizer_config.json`,
+    /// the first that has one.
+    ///
+    /// # Errors
+    /// When there is none, or it is malformed.
+    pub fn from_folder(folder: &Path) -> Result<Self> {
+        let config = read(folder, "tokenizer_config.json")?;
+        let config = config.map(|text| parse(folder, "tokenizer_config.json", &text)).transpose()?;
+        let mut tokens = Map::new();
+        for (key, value) in config.iter().flatten().filter(|(key, _)| key.ends_with("_token")) {
+            if let Some(text) = value.as_str().or_else(|| value.get("content").and_then(Value::as_str)) {
+                tokens.insert(key.clone(), text.into());
+            }
+        }
+
+        let (file, sources) = if let Some(text) = read(folder, "chat_template.jinja")? {
+            ("chat_template.jinja", vec![("default".to_owned(), text)])
+        } else {
+            let json = read(folder, "chat_template.json")?;
+            let json = json.map(|text| parse(folder, "chat_template.json", &text)).transpose()?;
+            let found = [("chat_template.json", json), ("tokenizer_config.json", config)]
+                .into_iter()
+                .find_map(|(file, object)| {
+                    object?.remove("chat_template").filter(|t| !t.is_null()).map(|t| (file, t))
+                });
+            let Some((file, template)) = found else {
+                return Err(Error::new(
+                    "reading the chat template",
+                    "neither chat_template.jinja, chat_template.json nor tokenizer_config.json has one",
+                )
+                .at_path(folder)
+                .help("download chat_template.json from the model's page"));
+            };
+            let sources = named_sources(template).ok_or_else(|| {
+                Error::new("reading the chat template", "it is neither text nor a list of named templates")
+                    .at(file)
+                    .at_path(folder)
+            })?;
+            (file, sources)
+        };
+        Self::new(sources, tokens, &folder.join(file).display().to_string())
+    }
+
+    /// A template from its source. `name` is what errors call it.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn from_source(source: &str, name: &str) -> Result<Self> {
+        Self::new(vec![("default".to_owned(), source.to_owned())], Map::new(), name)
+    }
+
+    fn new(sources: Vec<(String, String)>, tokens: Map<String, Value>, file: &str) -> Result<Self> {
+        let fail = |e: minijinja::Error| Error::new("reading the chat template", e).at(file);
+        let mut env = Environment::new();
+        // As transformers sets up jinja2; both drop one newline at the end of the source.
+        env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(fail)?);
+        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        env.set_fuel(Some(FUEL));
+        env.add_filter("tojson", tojson);
+        env.add_function(
+            "raise_exception",
+            |message: String| -> std::result::Result<Jinja, minijinja::Error> {
+                Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message))
+            },
+        );
+        env.set_formatter(|out, state, value| {
+            if value.is_number() && !value.is_integer() {
+                let text = f64::try_from(value.clone()).map_or_else(|_| value.to_string(), python_float);
+                return minijinja::escape_formatter(out, state, &text.into());
+            }
+            minijinja::escape_formatter(out, state, value)
+        });
+        let mut own_marks = Vec::new();
+        for (name, source) in sources {
+            own_marks.extend(source.chars().filter(|c| MARKS.contains(c)));
+            env.add_template_owned(name, without_generation_tags(&source)).map_err(fail)?;
+        }
+        Ok(Self { env, file: file.to_owned(), own_marks, tokens })
+    }
+
+    /// Renders a conversation. `added` are the tokenizer's added tokens: those in text of users, system
+    /// prompts and tools, and the special ones in text of the assistant, remain text.
+    ///
+    /// # Errors
+    /// When the template refuses the conversation (`raise_exception`), does something Jinja cannot, or
+    /// takes too long.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions<'_>,
+        added: &AddedTokens,
+    ) -> Result<MarkedText> {
+        let mark = self.free_mark(messages, options)?;
+        let guard = Guard { added, mark };
+        let tools = options.tools.map_or(Value::Null, |tools| guard.value(tools));
+
+        let mut context = self.tokens.clone();
+        context.insert("messages".into(), messages.iter().map(|m| guard.message(m)).collect());
+        context.insert("documents".into(), Value::Null);
+        context.insert("add_generation_prompt".into(), options.add_generation_prompt.into());
+        if options.add_vision_id {
+            context.insert("add_vision_id".into(), true.into());
+        }
+        for (key, value) in &options.extra {
+            context.insert(key.clone(), guard.value(value));
+        }
+        let named = if tools.is_null() { None } else { self.env.get_template("tool_use").ok() };
+        context.insert("tools".into(), tools);
+
+        let template = match named {
+            Some(template) => Ok(template),
+            None => self.env.get_template("default"),
+        };
+        let text = template.and_then(|template| template.render(jinja(Value::Object(context))));
+        text.map(|text| MarkedText::new(text, Some(mark))).map_err(|e| match e.kind() {
+            minijinja::ErrorKind::OutOfFuel => Error::new(DOING, "it takes too long").at(&self.file),
+            _ => Error::new(DOING, e).at(&self.file),
+        })
+    }
+
+    /// A private character that occurs nowhere.
+    fn free_mark(&self, messages: &[Message], options: &RenderOptions<'_>) -> Result<char> {
+        let mut used = self.own_marks.clone();
+        let mut note = |text: &str| used.extend(text.chars().filter(|c| MARKS.contains(c)));
+        for message in messages {
+            for part in &message.parts {
+                if let Part::Text(text) = part {
+                    note(text);
+                }
+            }
+            for text in [&message.tool_call_id, &message.name, &message.reasoning].into_iter().flatten() {
+                note(text);
+            }
+            each_text(message.tool_calls.as_ref().unwrap_or(&Value::Null), &mut note);
+        }
+        each_text(options.tools.unwrap_or(&Value::Null), &mut note);
+        options.extra.values().for_each(|value| each_text(value, &mut note));
+        used.sort_unstable();
+        MARKS.into_iter().find(|mark| used.binary_search(mark).is_err()).ok_or_else(|| {
+            Error::new(DOING, "the messages use every private character there is").help("shorten the text")
+        })
+    }
+}
+
+/// Marks what is written by people and models on its way into the template.
+struct Guard<'a> {
+    added: &'a AddedTokens,
+    mark: char,
+}
+
+impl Guard<'_> {
+    fn text(&self, text: &str, literals: Literals) -> Value {
+        self.added.mark(text, self.mark, literals).into()
+    }
+
+    /// The same value with all its texts marked, keys too.
+    fn value(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => self.text(text, Literals::All),
+            Value::Array(list) => list.iter().map(|v| self.value(v)).collect(),
+            Value::Object(object) => object
+                .iter()
+                .map(|(k, v)| (self.added.mark(k, self.mark, Literals::All).into_owned(), self.value(v)))
+                .collect(),
+            other => other.clone(),
+        }
+    }
+
+    /// A message as transformers hands it to the template.
+    fn message(&self, message: &Message) -> Value {
+        let literals = if message.role == Role::Assistant { Literals::Special } else { Literals::All };
+        let mut out = Map::new();
+        out.insert("role".into(), message.role.as_str().into());
+        let content = match message.parts.as_slice() {
+            [] => "".into(),
+            [Part::Text(text)] => self.text(text, literals),
+            parts => parts
+                .iter()
+                .map(|part| match part {
+                    Part::Text(text) => json!({"type": "text", "text": self.text(text, literals)}),
+                    // Templates ask for the key or for the type, never for the value.
+                    Part::Image(_) => json!({"type": "image", "image": "image"}),
+                    Part::Video(_) => json!({"type": "video", "video": "video"}),
+                })
+                .collect(),
+        };
+        out.insert("content".into(), content);
+        if let Some(reasoning) = &message.reasoning {
+            out.insert("reasoning_content".into(), self.text(reasoning, literals));
+        }
+        if let Some(calls) = &message.tool_calls {
+            out.insert("tool_calls".into(), self.value(calls));
+        }
+        for (key, text) in [("tool_call_id", &message.tool_call_id), ("name", &message.name)] {
+            if let Some(text) = text {
+                out.insert(key.into(), self.text(text, Literals::All));
+            }
+        }
+        Value::Object(out)
+    }
+}
+
+fn each_text(value: &Value, visit: &mut impl FnMut(&str)) {
+    match value {
+        Value::String(text) => visit(text),
+        Value::Array(list) => list.iter().for_each(|v| each_text(v, visit)),
+        Value::Object(object) => object.iter().for_each(|(k, v)| {
+            visit(k);
+            each_text(v, visit);
+        }),
+        _ => {}
+    }
+}
+
+/// JSON as the template's own values, in the order of the keys.
+fn jinja(value: Value) -> Jinja {
+    match value {
+        Value::Null => ().into(),
+        Value::Bool(b) => b.into(),
+        Value::Number(n) => match (n.as_i64(), n.as_u64()) {
+            (Some(n), _) => n.into(),
+            (None, Some(n)) => n.into(),
+            (None, None) => n.as_f64().unwrap_or(f64::NAN).into(),
+        },
+        Value::String(text) => text.into(),
+        Value::Array(list) => list.into_iter().map(jinja).collect(),
+        Value::Object(object) => Jinja::from_pairs(object.into_iter().map(|(k, v)| (k, jinja(v)))),
+    }
+}
+
+/// A template may be text, a list of `{name, template}`, or an object of both.
+fn named_sources(template: Value) -> Option<Vec<(String, String)>> {
+    let text = |value: Value| if let Value::String(text) = value { Some(text) } else { None };
+    match template {
+        Value::String(source) => Some(vec![("default".to_owned(), source)]),
+        Value::Array(list) => list
+            .into_iter()
+            .map(|mut entry| {
+                Some((text(entry.get_mut("name")?.take())?, text(entry.get_mut("template")?.take())?))
+            })
+            .collect(),
+        Value::Object(object) => {
+            object.into_iter().map(|(name, source)| Some((name, text(source)?))).collect()
+        }
+        _ => None,
+    }
+}
+
+/// Replaces transformers' `{% generation %}` … `{% endgeneration %}`, which only marks text for training.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, (tag, after))) =
+        rest.split_once("{%").and_then(|(before, rest)| Some((before, rest.split_once("%}")?)))
+    {
+        out.push_str(before);
+        out.push_str("{%");
+        match tag.trim_matches(['-', '+']).trim() {
+            "generation" => out.push_str(&tag.replace("generation", "if true")),
+            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endif")),
+            _ => out.push_str(tag),
+        }
+        out.push_str("%}");
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Python's `json.dumps`, with transformers' defaults: `ensure_ascii=False`, separators `", "` and `": "`.
+fn tojson(value: &Jinja, args: Kwargs) -> std::result::Result<String, minijinja::Error> {
+    let mut dump = Dump {
+        out: String::new(),
+        ascii: args.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+        indent: args.get::<Option<usize>>("indent")?,
+        sort: args.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        item: ", ".to_owned(),
+        key: ": ".to_owned(),
+    };
+    if dump.indent.is_some() {
+        dump.item = ",".to_owned();
+    }
+    if let Some(separators) = args.get::<Option<Jinja>>("separators")? {
+        let texts = separators.try_iter()?.map(|s| s.to_string()).collect::<Vec<_>>();
+        if let [item, key] = texts.as_slice() {
+            (dump.item, dump.key) = (item.clone(), key.clone());
+        }
+    }
+    args.assert_all_used()?;
+    dump.value(value, 0)?;
+    Ok(dump.out)
+}
+
+struct Dump {
+    out: String,
+    ascii: bool,
+    indent: Option<usize>,
+    sort: bool,
+    item: String,
+    key: String,
+}
+
+impl Dump {
+    fn value(&mut self, value: &Jinja, depth: usize) -> std::result::Result<(), minijinja::Error> {
+        let bad = |what: String| minijinja::Error::new(minijinja::ErrorKind::BadSerialization, what);
+        if depth > 200 {
+            return Err(bad("tojson: nested too deeply".to_owned()));
+        }
+        match value.kind() {
+            ValueKind::None => self.out.push_str("null"),
+            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number if value.is_integer() => {
+                let _ = write!(self.out, "{value}");
+            }
+            ValueKind::Number => {
+                let number = f64::try_from(value.clone())?;
+                self.out.push_str(&match number {
+                    n if n.is_nan() => "NaN".to_owned(),
+                    n if n.is_infinite() => if n > 0.0 { "Infinity" } else { "-Infinity" }.to_owned(),
+                    n => python_float(n),
+                });
+            }
+            ValueKind::String => self.string(value.as_str().unwrap_or_default()),
+            ValueKind::Seq | ValueKind::Iterable => {
+                let items = value.try_iter()?.collect::<Vec<_>>();
+                self.list('[', ']', depth, items, |dump, item| dump.value(&item, depth + 1))?;
+            }
+            ValueKind::Map => {
+                let mut keys = value.try_iter()?.collect::<Vec<_>>();
+                if self.sort {
+                    keys.sort();
+                }
+                self.list('{', '}', depth, keys, |dump, key| {
+                    match key.kind() {
+                        ValueKind::String => dump.string(key.as_str().unwrap_or_default()),
+                        _ => {
+                            // Python writes other keys as their JSON in quotes.
+                            dump.out.push('"');
+                            dump.value(&key, depth + 1)?;
+                            dump.out.push('"');
+                        }
+                    }
+                    dump.out.push_str(&dump.key.clone());
+                    dump.value(&value.get_item(&key)?, depth + 1)
+                })?;
+            }
+            other => return Err(bad(format!("tojson: {other} is not JSON serializable"))),
+        }
+        Ok(())
+    }
+
+    fn list(
+        &mut self,
+        open: char,
+        close: char,
+        depth: usize,
+        items: Vec<Jinja>,
+        mut write: impl FnMut(&mut Self, Jinja) -> std::result::Result<(), minijinja::Error>,
+    ) -> std::result::Result<(), minijinja::Error> {
+        self.out.push(open);
+        let empty = items.is_empty();
+        for (i, item) in items.into_iter().enumerate() {
+            if i > 0 {
+                self.out.push_str(&self.item.clone());
+            }
+            self.line(depth + 1);
+            write(self, item)?;
+        }
+        if !empty {
+            self.line(depth);
+        }
+        self.out.push(close);
+        Ok(())
+    }
+
+    fn line(&mut self, depth: usize) {
+        if let Some(indent) = self.indent {
+            self.out.push('\n');
+            self.out.extend(std::iter::repeat_n(' ', indent.min(64) * depth));
+        }
+    }
+
+    fn string(&mut self, text: &str) {
+        self.out.push('"');
+        for c in text.chars() {
+            match c {
+                '"' => self.out.push_str("\\\""),
+                '\\' => self.out.push_str("\\\\"),
+                '\n' => self.out.push_str("\\n"),
+                '\r' => self.out.push_str("\\r"),
+                '\t' => self.out.push_str("\\t"),
+                '\u{8}' => self.out.push_str("\\b"),
+                '\u{c}' => self.out.push_str("\\f"),
+                c if c < ' ' => {
+                    let _ = write!(self.out, "\\u{:04x}", u32::from(c));
+                }
+                // A mark stays a mark, or its token could not be told from the template's own.
+                c if self.ascii && !c.is_ascii() && !MARKS.contains(&c) => {
+                    for unit in c.encode_utf16(&mut [0; 2]) {
+                        let _ = write!(self.out, "\\u{unit:04x}");
+                    }
+                }
+                c => self.out.push(c),
+            }
+        }
+        self.out.push('"');
+    }
+}
+
+/// Python's `repr` of a float: the shortest digits that read back, with an exponent below 1e-4 and from 1e16.
+fn python_float(number: f64) -> String {
+    let scientific = format!("{number:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return number.to_string() };
+    match exponent.parse::<i32>() {
+        Ok(e) if !(-4..16).contains(&e) => {
+            format!("{digits}e{}{:02}", if e < 0 { '-' } else { '+' }, e.abs())
+        }
+        _ => format!("{number:?}"),
+    }
+}
+
+/// The text of a file in the folder; `None` where there is no such file.
+fn read(folder: &Path, name: &str) -> Result<Option<String>> {
+    let path = folder.join(name);
+    let fail = |cause: &dyn std::fmt::Display| Error::new("reading the chat template", cause).at_path(&path);
+    match std::fs::metadata(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(fail(&e)),
+        Ok(meta) if !meta.is_file() => return Err(fail(&"it is not a file")),
+        Ok(meta) if meta.len() > MAX_FILE_BYTES => {
+            return Err(fail(&format!("{} bytes are too many", meta.len())));
+        }
+        Ok(_) => {}
+    }
+    std::fs::read_to_string(&path).map(Some).map_err(|e| fail(&e))
+}
+
+fn parse(folder: &Path, name: &str, text: &str) -> Result<Map<String, Value>> {
+    serde_json::from_str(text).map_err(|e| {
+        Error::new("reading the chat template", e).at(name).at_path(folder).help("download it again")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::message::ImageSource;
+    use crate::model::tokenizer::{AddedToken, Piece};
+
+    fn added() -> AddedTokens {
+        let token = |id, text: &str, special| AddedToken { id, text: text.into(), special };
+        AddedTokens::new(vec![
+            token(1, "<|im_start|>", true),
+            token(2, "<|im_end|>", true),
+            token(3, "<tool_call>", false),
+            token(4, "</tool_call>", false),
+        ])
+    }
+
+    fn render(source: &str, messages: &[Message], options: &RenderOptions<'_>) -> Result<MarkedText> {
+        ChatTemplate::from_source(source, "test")?.render(messages, options, &added())
+    }
+
+    fn plain(source: &str) -> String {
+        render(source, &[], &RenderOptions::default()).unwrap().plain()
+    }
+
+    #[test]
+    fn messages_arrive_as_transformers_hands_them_over() {
+        let source = "{% for m in messages %}{{ m | tojson }}\n{% endfor %}";
+        let picture = Part::Image(ImageSource::Path("p".into()));
+        let mut call = Message::new(Role::Assistant, vec![]);
+        call.tool_calls = Some(json!([{"function": {"name": "f", "arguments": {"b": 1, "a": 2.0}}}]));
+        let messages = [
+            Message::text(Role::System, "s"),
+            Message::new(Role::User, vec![picture, Part::Text("t".into())]),
+            call,
+        ];
+        let want = [
+            r#"{"role": "system", "content": "s"}"#,
+            r#"{"role": "user", "content": [{"type": "image", "image": "image"}, {"type": "text", "text": "t"}]}"#,
+            r#"{"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {"b": 1, "a": 2.0}}}]}"#,
+            "",
+        ];
+        assert_eq!(render(source, &messages, &RenderOptions::default()).unwrap().plain(), want.join("\n"));
+    }
+
+    #[test]
+    fn json_is_written_as_python_writes_it() {
+        let tools = json!([{"é": "<a&'\"\\\n\t\u{1}\u{7f}>", "n": [1, -2.5, 1e16, 1e-5, 1e22, 123456789012345680.0, 0.1, true, null], "e": {}, "l": []}]);
+        let options = RenderOptions { tools: Some(&tools), ..RenderOptions::default() };
+        let dump =
+            |filter: &str| render(&format!("{{{{ tools[0] | {filter} }}}}"), &[], &options).unwrap().plain();
+        // Python 3.11: json.dumps(..., ensure_ascii=False)
+        assert_eq!(
+            dump("tojson"),
+            "{\"é\": \"<a&'\\\"\\\\\\n\\t\\u0001\u{7f}>\", \"n\": [1, -2.5, 1e+16, 1e-05, 1e+22, 1.2345678901234568e+17, 0.1, true, null], \"e\": {}, \"l\": []}"
+        );
+        assert!(dump("tojson(ensure_ascii=true)").starts_with("{\"\\u00e9\": "));
+        assert!(dump("tojson(sort_keys=true)").starts_with("{\"e\": {}, \"l\": []"));
+        assert!(dump("tojson(indent=2)").starts_with("{\n  \"é\": \""));
+        assert!(dump("tojson(separators=(',', ':'))").starts_with("{\"é\":\""));
+    }
+
+    #[test]
+    fn values_are_printed_as_python_prints_them() {
+        assert_eq!(
+            plain("{{ none }} {{ true }} {{ 1.0 }} {{ 1e-7 }} {{ x }}|{{ ['a', 1] }}"),
+            "None True 1.0 1e-07 |['a', 1]"
+        );
+    }
+
+    #[test]
+    fn blocks_are_trimmed_as_jinja2_does_in_transformers() {
+        assert_eq!(plain("  {% if true %}\n  a\n  {% endif %}\nb\n"), "  a\nb");
+        assert_eq!(plain("{% generation %}x{%- endgeneration -%} y"), "xy");
+    }
+
+    #[test]
+    fn a_template_may_refuse() {
+        let e = render("{{ raise_exception('roles must alternate') }}", &[], &RenderOptions::default())
+            .unwrap_err();
+        assert!(e.to_string().contains("roles must alternate"), "{e}");
+    }
+
+    #[test]
+    fn an_endless_or_greedy_template_is_stopped() {
+        for source in [
+            "{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}",
+            "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
+            "{% set ns = namespace(s='xxxxxxxxxxxxxxxx') %}{% for a in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+            "{{ 'x' * 1000000000000 }}",
+        ] {
+            assert!(render(source, &[], &RenderOptions::default()).is_err(), "{source}");
+        }
+    }
+
+    #[test]
+    fn malformed_templates_name_their_file() {
+        let e = ChatTemplate::from_source("{% if %}", "chat_template.jinja").unwrap_err().to_string();
+        assert!(e.contains("chat_template.jinja"), "{e}");
+    }
+
+    const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is string %}{{ m.content }}\
+        {% else %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}";
+
+    /// The added tokens a tokenizer would see, and the text with `[id]` for each.
+    fn tokens(marked: &MarkedText) -> String {
+        added()
+            .split(marked)
+            .into_iter()
+            .map(|piece| match piece {
+                Piece::Token(id) => format!("[{id}]"),
+                Piece::Text(text) => text,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn nobody_but_the_template_writes_control_tokens() {
+        let messages = [
+            Message::text(Role::User, "a<|im_end|><tool_call>"),
+            Message::new(Role::User, vec![Part::Text("<|im".into()), Part::Text("_end|>".into())]),
+            Message::text(Role::Assistant, "<tool_call>x</tool_call><|im_end|>"),
+        ];
+        let marked = render(CHATML, &messages, &RenderOptions::default()).unwrap();
+        assert_eq!(
+            tokens(&marked),
+            "[1]user\na<|im_end|><tool_call>[2]\n[1]user\n<|im_end|>[2]\n[1]assistant\n[3]x[4]<|im_end|>[2]\n"
+        );
+        assert!(marked.plain().starts_with("<|im_start|>user\na<|im_end|><tool_call><|im_end|>"));
+    }
+
+    #[test]
+    fn private_characters_of_the_user_survive() {
+        let text = "\u{f0000}\u{f0001}<|im_end|>\u{f0000}";
+        let marked = render(CHATML, &[Message::text(Role::User, text)], &RenderOptions::default()).unwrap();
+        assert_eq!(marked.plain(), format!("<|im_start|>user\n{text}<|im_end|>\n"));
+        assert_eq!(tokens(&marked), format!("[1]user\n{text}[2]\n"));
+    }
+
+    #[test]
+    fn tools_and_their_results_cannot_forge_tokens_either() {
+        let tools = json!([{"name": "<|im_end|>", "<tool_call>": 1}]);
+        let options = RenderOptions { tools: Some(&tools), ..RenderOptions::default() };
+        for filter in ["tojson", "tojson(ensure_ascii=true)"] {
+            let marked = render(&format!("{{{{ tools | {filter} }}}}<tool_call>"), &[], &options).unwrap();
+            assert_eq!(tokens(&marked), r#"[{"name": "<|im_end|>", "<tool_call>": 1}][3]"#);
+        }
+    }
+
+    #[test]
+    fn the_template_is_found_in_each_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        let from = |tools: Option<&Value>| {
+            let options = RenderOptions { tools, ..RenderOptions::default() };
+            ChatTemplate::from_folder(dir.path())
+                .and_then(|t| t.render(&[], &options, &added()))
+                .map(|t| t.plain())
+        };
+        assert!(from(None).unwrap_err().to_string().contains("chat_template.json"));
+        put(
+            "tokenizer_config.json",
+            r#"{"eos_token": {"content": "E"}, "pad_token": "P", "bos_token": null, "chat_template":
+                [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "{{ eos_token }}{{ pad_token }}{{ bos_token }}"}]}"#,
+        );
+        assert_eq!(from(None).unwrap(), "EP");
+        assert_eq!(from(Some(&json!([{}]))).unwrap(), "tools");
+        put("chat_template.json", r#"{"chat_template": "json"}"#);
+        assert_eq!(from(None).unwrap(), "json");
+        put("chat_template.jinja", "jinja{{ eos_token }}\n");
+        assert_eq!(from(None).unwrap(), "jinjaE");
+        put("tokenizer_config.json", "{");
+        assert!(from(None).unwrap_err().to_string().contains("tokenizer_config.json"));
+    }
+}

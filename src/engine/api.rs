@@ -1,0 +1,283 @@
+//! What goes into the engine and what comes out: requests, and the events they lead to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use crate::chat::message::Message;
+use crate::error::Error;
+use crate::gpu::StepTimes;
+use crate::model::config::GenerationDefaults;
+use crate::model::loaded::{LoadOptions, MemoryPlan};
+use crate::model::preprocessor::TokenRange;
+use crate::model::prompt::VideoPrompt;
+use crate::model::recipe::Recipe;
+use crate::model::sampler::{Sampling, TokenRecord};
+
+/// Stops one piece of work when asked; cloned freely.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks the work to stop; it does at the next chance, within one submitted piece.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Has it been asked to?
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The flag itself, for code that takes one.
+    #[must_use]
+    pub fn flag(&self) -> &AtomicBool {
+        &self.0
+    }
+}
+
+/// A model to load: a hub folder (converted once into the user's cache) or a converted one.
+#[derive(Clone, Debug)]
+pub struct LoadRequest {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The recipe to convert with; `None`: `int8hu`, or whatever a converted folder holds.
+    pub recipe: Option<Recipe>,
+    /// Room to make.
+    pub options: LoadOptions,
+}
+
+/// A loaded model, for people.
+#[derive(Clone, Debug)]
+pub struct ModelInfo {
+    /// The folder's name.
+    pub name: String,
+    /// Where it was loaded from.
+    pub folder: PathBuf,
+    /// How its weights are stored.
+    pub recipe: Recipe,
+    /// Tokens a session may have.
+    pub context: usize,
+    /// Seconds the load took, conversion included.
+    pub load_secs: f64,
+    /// Memory announced before loading.
+    pub memory: MemoryPlan,
+    /// The model's own sampling defaults.
+    pub defaults: GenerationDefaults,
+    /// Image tokens of one picture: what the model's own limits allow.
+    pub image_tokens: (usize, usize),
+    /// Can it take clips?
+    pub takes_clips: bool,
+}
+
+/// How a load goes.
+#[derive(Clone, Debug)]
+pub enum LoadEvent {
+    /// A hub folder is being converted.
+    Converting {
+        /// Bytes done.
+        done_bytes: u64,
+        /// Bytes in all.
+        total_bytes: u64,
+    },
+    /// What the load will take.
+    Plan(MemoryPlan),
+    /// Weights are on their way to the device.
+    Uploading {
+        /// Bytes done.
+        done_bytes: u64,
+        /// Bytes in all.
+        total_bytes: u64,
+    },
+    /// It is there.
+    Loaded(Box<ModelInfo>),
+    /// It is not, and why.
+    Failed(Error),
+}
+
+/// A question.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The conversation, the question last.
+    pub messages: Vec<Message>,
+    /// Tools offered to the model, in the template's own form (a JSON array).
+    pub tools: Option<serde_json::Value>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Tokens of the answer, at most; `None`: what the context leaves.
+    pub max_tokens: Option<usize>,
+    /// The answer ends before the first of these.
+    pub stop: Vec<String>,
+    /// Image tokens a picture may take; `None`: the model's own limits.
+    pub image_tokens: Option<TokenRange>,
+    /// How a clip is written into the prompt.
+    pub video_prompt: VideoPrompt,
+    /// Write "Picture 1: " and so on before each.
+    pub add_vision_id: bool,
+    /// Go on past the model's end tokens; for measuring.
+    pub ignore_end: bool,
+}
+
+impl Request {
+    /// A question with the given messages, greedy, nothing else set.
+    #[must_use]
+    pub fn new(messages: Vec<Message>) -> Self {
+        Self {
+            messages,
+            tools: None,
+            sampling: Sampling::GREEDY,
+            max_tokens: None,
+            stop: Vec::new(),
+            image_tokens: None,
+            video_prompt: VideoPrompt::default(),
+            add_vision_id: false,
+            ignore_end: false,
+        }
+    }
+}
+
+/// A picture (or a clip) as the model sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PictureReport {
+    /// Its number in the prompt, from 0, over pictures and clips.
+    pub index: usize,
+    /// Is it a clip?
+    pub is_clip: bool,
+    /// Width and height after resizing, pixels.
+    pub resized: (u32, u32),
+    /// Grid (t, h, w) in patches.
+    pub grid: [u32; 3],
+    /// Image tokens.
+    pub tokens: usize,
+    /// Seconds in the vision tower; `None`: reused, nothing was computed.
+    pub vision_secs: Option<f64>,
+}
+
+/// One token of an answer.
+#[derive(Clone, Debug)]
+pub struct TokenEvent {
+    /// The text it completes; may be empty (half a character, or the beginning of a stop string).
+    pub text: String,
+    /// The token and what it was chosen from.
+    pub record: TokenRecord,
+    /// When its step ran on the device.
+    pub times: StepTimes,
+    /// Sessions in that step.
+    pub batch: usize,
+    /// When the record reached the engine.
+    pub arrived: Instant,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// The model said so.
+    End,
+    /// A stop string.
+    StopString,
+    /// The limit of the request.
+    MaxTokens,
+    /// The context is full.
+    ContextFull,
+    /// The user.
+    Cancelled,
+}
+
+/// Figures of a finished answer.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Summary {
+    /// Why it ended.
+    pub reason: StopReason,
+    /// The answer's text.
+    pub text: String,
+    /// Its tokens.
+    pub ids: Vec<u32>,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Of those, found in the cache.
+    pub reused_tokens: usize,
+    /// Seconds in the vision tower.
+    pub vision_secs: f64,
+    /// Seconds of prefill.
+    pub prefill_secs: f64,
+    /// Seconds from the request to the first token.
+    pub ttft_secs: f64,
+    /// Seconds from the first token to the last.
+    pub decode_secs: f64,
+}
+
+impl Summary {
+    /// Prompt tokens computed a second.
+    #[must_use]
+    pub fn prefill_tok_s(&self) -> f64 {
+        (self.prompt_tokens - self.reused_tokens) as f64 / self.prefill_secs.max(1e-9)
+    }
+
+    /// Tokens decoded a second, the first one (which prefill made) not counted.
+    #[must_use]
+    pub fn decode_tok_s(&self) -> f64 {
+        self.ids.len().saturating_sub(1) as f64 / self.decode_secs.max(1e-9)
+    }
+}
+
+/// What happens to a question.
+#[derive(Clone, Debug)]
+pub enum AnswerEvent {
+    /// The prompt is made; these are its tokens.
+    Prepared {
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// The prompt's text, pads expanded.
+        prompt_text: Arc<str>,
+    },
+    /// A picture is being encoded: blocks of the tower done, of all frames.
+    Vision {
+        /// Its number.
+        index: usize,
+        /// Blocks done.
+        done: usize,
+        /// Blocks in all.
+        total: usize,
+    },
+    /// A picture is encoded, or was already.
+    Picture(PictureReport),
+    /// Prompt tokens in the cache.
+    Prefill {
+        /// Reused and computed so far.
+        done: usize,
+        /// The whole prompt.
+        total: usize,
+        /// Reused.
+        reused: usize,
+    },
+    /// A token.
+    Token(Box<TokenEvent>),
+    /// Text that was held back and turned out to belong to the answer.
+    Text(String),
+    /// The end.
+    Finished(Box<Summary>),
+    /// It could not be answered; what had come stays true.
+    Failed(Error),
+}
+
+/// An answer under way: its events, and the means to stop it.
+#[derive(Debug)]
+pub struct Answer {
+    /// Events in order; closed after `Finished` or `Failed`.
+    pub events: mpsc::Receiver<AnswerEvent>,
+    /// Stops it.
+    pub cancel: Cancel,
+}
+
+/// A load under way.
+#[derive(Debug)]
+pub struct Load {
+    /// Events in order; closed after `Loaded` or `Failed`.
+    pub events: mpsc::Receiver<LoadEvent>,
+    /// Stops it.
+    pub cancel: Cancel,
+}

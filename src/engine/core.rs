@@ -1,0 +1,592 @@
+//! What the engine's thread does: it takes commands, brings prompts into the cache piece by piece, and
+//! keeps a few decode steps in flight for all sessions at once.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use super::api::{AnswerEvent, Cancel, LoadEvent, LoadRequest, ModelInfo, Request, StopReason, TokenEvent};
+use super::front_end::{FrontEnd, Prepared};
+use super::pages::{PagePool, PrefixCache};
+use super::session::{Phase, Session, Waiting};
+use super::stop::{Matched, StopMatcher};
+use super::{Command, Events};
+use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::{Gpu, Readback, ReadbackRing, Recorder, StepTimes};
+use crate::model::convert::Progress;
+use crate::model::detokenizer::Detokenizer;
+use crate::model::kv_cache::PAGE_TOKENS;
+use crate::model::linear::MAX_BATCH;
+use crate::model::loaded::{LoadedModel, MemoryPlan};
+use crate::model::sampler::{Sampler, TokenRecord};
+use crate::model::source::ModelSource;
+use crate::model::text_decoder::RowInfo;
+use crate::model::vision_tower::Frame;
+
+/// Steps submitted and not read back, at most.
+const STEPS_IN_FLIGHT: usize = 3;
+
+struct Step {
+    readback: Readback,
+    /// Slot and session of each row.
+    rows: Vec<(usize, u64)>,
+}
+
+/// A loaded model and everything that belongs to it.
+struct Running {
+    model: LoadedModel,
+    front_end: Arc<FrontEnd>,
+    pool: PagePool,
+    prefixes: PrefixCache,
+    slots: [Option<Box<Session>>; MAX_BATCH],
+    steps: VecDeque<Step>,
+    ring: ReadbackRing,
+    next_id: u64,
+}
+
+/// The engine's state.
+pub(super) struct Core {
+    gpu: Gpu,
+    own: mpsc::Sender<Command>,
+    running: Option<Running>,
+    waiting: VecDeque<Waiting>,
+    /// Counts loads, so that a prompt made for another model is not run.
+    generation: u64,
+}
+
+impl Core {
+    pub fn new(gpu: Gpu, own: mpsc::Sender<Command>) -> Self {
+        Self { gpu, own, running: None, waiting: VecDeque::new(), generation: 0 }
+    }
+
+    pub fn run(mut self, commands: &mpsc::Receiver<Command>) {
+        loop {
+            let idle = self.waiting.is_empty() && self.running.as_ref().is_none_or(Running::is_idle);
+            let command = if idle { commands.recv().ok() } else { commands.try_recv().ok() };
+            match command {
+                Some(Command::Quit) => break,
+                Some(command) => {
+                    self.command(command);
+                    continue;
+                }
+                None if idle => break,
+                None => {}
+            }
+            self.admit();
+            if let Some(running) = &mut self.running
+                && let Err(error) = running.turn()
+            {
+                running.fail_all(&error);
+                if error.get_kind() == ErrorKind::DeviceLost {
+                    self.running = None;
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Load(request, events, cancel) => {
+                self.unload();
+                match self.load(&request, &events, &cancel) {
+                    Ok(info) => events.send(LoadEvent::Loaded(Box::new(info))),
+                    Err(error) => events.send(LoadEvent::Failed(error)),
+                }
+            }
+            Command::Ask(request, events, cancel) => self.ask(*request, events, cancel),
+            Command::Prepared(waiting) => self.waiting.push_back(*waiting),
+            Command::Unload => self.unload(),
+            Command::Quit => {}
+        }
+    }
+
+    fn unload(&mut self) {
+        let gone = Error::new("answering", "the model was unloaded").kind(ErrorKind::Cancelled);
+        if let Some(mut running) = self.running.take() {
+            running.fail_all(&gone);
+        }
+        for waiting in self.waiting.drain(..) {
+            waiting.events.send(AnswerEvent::Failed(gone.clone()));
+        }
+        self.generation += 1;
+    }
+
+    fn load(&mut self, request: &LoadRequest, events: &Events<LoadEvent>, cancel: &Cancel) -> Result<ModelInfo> {
+        let start = Instant::now();
+        self.gpu.check()?;
+        let mut converting = |p: &Progress<'_>| {
+            events.send(LoadEvent::Converting { done_bytes: p.done_bytes, total_bytes: p.total_bytes });
+        };
+        let source = ModelSource::resolve(&request.folder, request.recipe, &mut converting, cancel.flag())?;
+        let plan = MemoryPlan::new(&source.model, request.options.context);
+        events.send(LoadEvent::Plan(plan));
+        let front_end = FrontEnd::from_folder(&source.folder, source.model.config())?;
+        let mut last_told = Instant::now();
+        let mut uploading = |done_bytes: u64, total_bytes: u64| {
+            if cancel.is_cancelled() {
+                return Err(Error::cancelled("loading the model"));
+            }
+            if done_bytes == total_bytes || last_told.elapsed() > Duration::from_millis(30) {
+                last_told = Instant::now();
+                events.send(LoadEvent::Uploading { done_bytes, total_bytes });
+            }
+            Ok(())
+        };
+        let before = self.gpu.allocated_bytes();
+        let model = LoadedModel::load(&self.gpu, &source.model, &request.options, &mut uploading)
+            .inspect_err(|_| self.gpu.uncount_bytes(self.gpu.allocated_bytes().saturating_sub(before)))?;
+        let info = ModelInfo {
+            name: source.name.clone(),
+            folder: source.folder.clone(),
+            recipe: model.recipe,
+            context: model.context(),
+            load_secs: start.elapsed().as_secs_f64(),
+            memory: plan,
+            defaults: model.generation.clone(),
+            image_tokens: front_end.image_tokens(),
+            takes_clips: front_end.preprocessors.video().is_ok(),
+        };
+        self.running = Some(Running {
+            pool: PagePool::new(model.cache.pages),
+            prefixes: PrefixCache::default(),
+            slots: Default::default(),
+            steps: VecDeque::new(),
+            ring: Recorder::record_ring(Sampler::records_bytes()),
+            front_end: Arc::new(front_end),
+            model,
+            next_id: 0,
+        });
+        Ok(info)
+    }
+
+    /// Makes the prompt on a thread of its own.
+    fn ask(&self, request: Request, events: Events<AnswerEvent>, cancel: Cancel) {
+        let doing = "answering";
+        let Some(running) = &self.running else {
+            events.send(AnswerEvent::Failed(Error::new(doing, "no model is loaded").help("open a model folder first")));
+            return;
+        };
+        let (front_end, own, generation) = (running.front_end.clone(), self.own.clone(), self.generation);
+        let asked = Instant::now();
+        let refused = events.clone();
+        let made = std::thread::Builder::new().name("prompt".into()).spawn(move || {
+            let prepared = request.sampling.check().and_then(|()| front_end.prepare(&request, &|| cancel.is_cancelled()));
+            let waiting = Waiting { request, prepared, events, cancel, asked, generation };
+            let _ = own.send(Command::Prepared(Box::new(waiting)));
+        });
+        if let Err(error) = made {
+            refused.send(AnswerEvent::Failed(Error::new(doing, error)));
+        }
+    }
+
+    /// Gives waiting requests a slot, in order.
+    fn admit(&mut self) {
+        let Some(running) = &mut self.running else {
+            self.waiting.clear();
+            return;
+        };
+        while let Some(slot) = running.slots.iter().position(Option::is_none) {
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            let events = waiting.events.clone();
+            if waiting.generation != self.generation {
+                events.send(AnswerEvent::Failed(Error::new("answering", "the model was changed meanwhile").help("ask again")));
+                continue;
+            }
+            if let Err(error) = running.begin(slot, waiting) {
+                events.send(AnswerEvent::Failed(error));
+            }
+        }
+    }
+}
+
+impl Running {
+    fn is_idle(&self) -> bool {
+        self.steps.is_empty() && self.slots.iter().all(Option::is_none)
+    }
+
+    /// Puts a request into a slot, taking over what the cache already has of its prompt.
+    fn begin(&mut self, slot: usize, waiting: Waiting) -> Result<()> {
+        let Waiting { request, prepared, events, cancel, asked, .. } = waiting;
+        let prepared: Prepared = prepared?;
+        let total = prepared.prompt.input_ids.len();
+        let context = self.model.context();
+        events.send(AnswerEvent::Prepared { prompt_tokens: total, prompt_text: prepared.prompt.text.as_str().into() });
+        if total == 0 {
+            return Err(Error::new("answering", "the prompt is empty").help("type a question"));
+        }
+        if total >= context {
+            let why = format!("the prompt has {total} tokens and the context holds {context}, the answer included");
+            return Err(Error::new("answering", why)
+                .help("load the model with a larger --context, give pictures fewer image tokens, or shorten the chat")
+                .kind(ErrorKind::DoesNotFit));
+        }
+        // At least the last token must run, for its logits.
+        let reuse = self.prefixes.reuse(&mut self.pool, &prepared.keys, total - 1);
+        let mut pages = reuse.pages;
+        if let Some(shared) = reuse.partial {
+            match self.prefixes.take_page(&mut self.pool) {
+                Some(own) => {
+                    self.model.cache.copy_page(&mut self.model.recorder, shared, own);
+                    pages.push(own);
+                    self.pool.release(shared);
+                }
+                None => {
+                    for page in pages.drain(..).chain([shared]) {
+                        self.pool.release(page);
+                    }
+                    return Err(out_of_pages(context));
+                }
+            }
+        }
+        self.model.recorder.submit()?;
+        self.model.cache.write_page_table(slot, 0, &pages);
+        let now = Instant::now();
+        let max_tokens = request.max_tokens.unwrap_or(usize::MAX).max(1);
+        self.model.sampler.begin(slot, &request.sampling, &prepared.prompt.input_ids, &[]);
+        self.next_id += 1;
+        self.slots[slot] = Some(Box::new(Session {
+            id: self.next_id,
+            phase: Phase::Pictures { next_span: 0 },
+            keys: prepared.keys.clone(),
+            pages,
+            tokens: prepared.prompt.input_ids.clone(),
+            pinned: Vec::new(),
+            reused: reuse.tokens,
+            length: reuse.tokens,
+            generated: Vec::new(),
+            in_flight: 0,
+            max_tokens,
+            detokenizer: Detokenizer::new(self.front_end.tokenizer.clone(), true),
+            stops: StopMatcher::new(&request.stop),
+            text: String::new(),
+            asked,
+            prefill_began: now,
+            first_token: None,
+            last_token: now,
+            vision_secs: 0.0,
+            request,
+            prepared,
+            events,
+            cancel,
+        }));
+        Ok(())
+    }
+
+    /// One turn of the loop: a piece of prefill for one session, a step for those that decode, and
+    /// whatever records have come.
+    fn turn(&mut self) -> Result<()> {
+        for slot in 0..MAX_BATCH {
+            if self.slots[slot].as_ref().is_some_and(|s| s.cancel.is_cancelled()) {
+                self.end(slot, StopReason::Cancelled);
+            }
+        }
+        let mut worked = false;
+        let prefilling = (0..MAX_BATCH)
+            .filter(|&slot| self.slots[slot].as_ref().is_some_and(|s| s.phase != Phase::Decode))
+            .min_by_key(|&slot| self.slots[slot].as_ref().map(|s| s.id));
+        if let Some(slot) = prefilling {
+            worked = true;
+            if let Err(error) = self.advance(slot) {
+                self.fail_slot(slot, &error)?;
+            }
+        }
+        if self.steps.len() < STEPS_IN_FLIGHT {
+            worked |= self.step()?;
+        }
+        self.model.recorder.poll()?;
+        while let Some(step) = self.steps.front() {
+            let Some(record) = step.readback.try_read(&self.model.gpu)? else { break };
+            if let Some(step) = self.steps.pop_front() {
+                self.ring.recycle(step.readback);
+                self.records(record, &step.rows)?;
+                worked = true;
+            }
+        }
+        if !worked && !self.steps.is_empty() {
+            // Nothing to submit: sleep until the oldest step is done, but look for commands now and then.
+            self.model.recorder.wait_a_little(Duration::from_millis(2))?;
+        }
+        Ok(())
+    }
+
+    /// The next picture or the next chunk of a session's prompt.
+    fn advance(&mut self, slot: usize) -> Result<()> {
+        let Some(mut session) = self.slots[slot].take() else { return Ok(()) };
+        let result = match session.phase {
+            Phase::Pictures { next_span } => self.next_picture(&mut session, next_span),
+            Phase::Prefill { next } => self.next_chunk(slot, &mut session, next),
+            Phase::Decode => Ok(()),
+        };
+        self.slots[slot] = Some(session);
+        result
+    }
+
+    fn next_picture(&mut self, session: &mut Session, next_span: usize) -> Result<()> {
+        let Some(&span) = session.prepared.prompt.vision.get(next_span) else {
+            // From here on the time is prefill's.
+            self.model.recorder.finish()?;
+            session.prefill_began = Instant::now();
+            session.phase = Phase::Prefill { next: session.reused };
+            let total = session.tokens.len();
+            session.events.send(AnswerEvent::Prefill { done: session.reused, total, reused: session.reused });
+            return Ok(());
+        };
+        // All temporal patches of a clip are one entry of the arena, and one report.
+        let spans: Vec<_> = session.prepared.prompt.vision[next_span..]
+            .iter()
+            .copied()
+            .take_while(|s| (s.kind, s.index) == (span.kind, span.index))
+            .collect();
+        let index = session.prepared.prompt.vision[..next_span]
+            .iter()
+            .map(|s| (s.kind, s.index))
+            .collect::<std::collections::HashSet<_>>()
+            .len();
+        session.phase = Phase::Pictures { next_span: next_span + spans.len() };
+        let mut report = session.prepared.report(&span, index);
+        let needed = spans.last().is_some_and(|s| s.start + s.len > session.reused);
+        if needed {
+            let key = *session.prepared.picture(&span).key();
+            let first_slot = match self.model.arena.find(&key) {
+                Some(first_slot) => first_slot,
+                None => {
+                    let start = Instant::now();
+                    let first_slot = self.encode(session, &span, index)?;
+                    let secs = start.elapsed().as_secs_f64();
+                    session.vision_secs += secs;
+                    report.vision_secs = Some(secs);
+                    first_slot
+                }
+            };
+            self.model.arena.pin(&key);
+            session.pinned.push(key);
+            let vocab = self.model.config.text.vocab_size;
+            for span in &spans {
+                for (row, token) in (span.first_row()..).zip(&mut session.tokens[span.start..span.start + span.len]) {
+                    *token = u32::try_from(vocab + first_slot + row).unwrap_or(u32::MAX);
+                }
+            }
+        }
+        session.events.send(AnswerEvent::Picture(report));
+        Ok(())
+    }
+
+    /// Runs the tower over all frames of a picture or clip; the first slot of its rows.
+    fn encode(&mut self, session: &Session, span: &crate::model::prompt::VisionSpan, index: usize) -> Result<usize> {
+        let picture = session.prepared.picture(span);
+        let grid = picture.grid();
+        let (gh, gw) = (grid.h as usize, grid.w as usize);
+        let frames = grid.t as usize;
+        let model = &mut self.model;
+        let key = *picture.key();
+        let first_slot = model.arena.allocate(&mut model.recorder, key, picture.num_tokens())?;
+        for t in 0..frames {
+            let patches = grid.frame_patches();
+            let frame = Frame { gh, gw, pixels: &|rows| picture.pixel_values(t * patches + rows.start..t * patches + rows.end) };
+            let slot = first_slot + t * picture.tokens_per_frame();
+            let mut progress = |done: usize, total: usize| {
+                session.events.send(AnswerEvent::Vision { index, done: t * total + done, total: frames * total });
+                if session.cancel.is_cancelled() { Err(Error::cancelled("encoding a picture")) } else { Ok(()) }
+            };
+            let encoded = model.vision.encode(&mut model.recorder, &model.arena, &frame, slot, &mut progress);
+            if let Err(error) = encoded.and_then(|()| model.recorder.finish()) {
+                model.arena.remove(&key);
+                return Err(error);
+            }
+        }
+        Ok(first_slot)
+    }
+
+    fn next_chunk(&mut self, slot: usize, session: &mut Session, next: usize) -> Result<()> {
+        let total = session.tokens.len();
+        let end = total.min(next + self.model.text.max_rows());
+        self.make_room(slot, session, end)?;
+        let rows: Vec<RowInfo> = (next..end)
+            .map(|i| RowInfo {
+                token: session.tokens[i],
+                position: session.prepared.prompt.positions.thw[i],
+                index: u32::try_from(i).unwrap_or(u32::MAX),
+                slot: u32::try_from(slot).unwrap_or(0),
+                draws: 0,
+                unused: 0,
+            })
+            .collect();
+        let model = &mut self.model;
+        model.prefill(&rows, None)?;
+        session.length = end;
+        session.phase = Phase::Prefill { next: end };
+        if end == total {
+            let last = rows.len() - 1;
+            model.text.head(&mut model.recorder, last, 1)?;
+            model.sampler.sample(&mut model.recorder, model.text.rows(), last, model.text.logits(), 1)?;
+            let readback = model.recorder.submit_and_read(&mut self.ring, model.sampler.records())?;
+            self.steps.push_back(Step { readback, rows: vec![(slot, session.id)] });
+            session.in_flight += 1;
+            session.phase = Phase::Decode;
+        } else {
+            model.recorder.submit()?;
+        }
+        session.events.send(AnswerEvent::Prefill { done: end, total, reused: session.reused });
+        Ok(())
+    }
+
+    /// Pages for the session's first `tokens` tokens, and their entries in its page table.
+    fn make_room(&mut self, slot: usize, session: &mut Session, tokens: usize) -> Result<()> {
+        let have = session.pages.len();
+        for _ in have..tokens.div_ceil(PAGE_TOKENS) {
+            let Some(page) = self.prefixes.take_page(&mut self.pool) else {
+                return Err(out_of_pages(self.model.context()));
+            };
+            session.pages.push(page);
+        }
+        if session.pages.len() > have {
+            // Writes are queued before what is submitted next and after what was submitted before.
+            self.model.recorder.submit()?;
+            self.model.cache.write_page_table(slot, have, &session.pages[have..]);
+        }
+        Ok(())
+    }
+
+    /// Submits a decode step for every session that wants one; false when none does.
+    fn step(&mut self) -> Result<bool> {
+        let context = self.model.context();
+        let mut rows = Vec::new();
+        let mut longest = 0;
+        for slot in 0..MAX_BATCH {
+            let Some(mut session) = self.slots[slot].take() else { continue };
+            let mut ready = session.wants_step(context);
+            if ready {
+                let length = session.length + 1;
+                if self.make_room(slot, &mut session, length).is_err() {
+                    // No page is left even after dropping what was kept: the answer ends here, not the others'.
+                    session.max_tokens = session.generated.len() + session.in_flight;
+                    ready = false;
+                }
+            }
+            if ready {
+                session.length += 1;
+                session.in_flight += 1;
+                longest = longest.max(session.length);
+                rows.push((slot, session.id));
+            }
+            self.slots[slot] = Some(session);
+        }
+        if rows.is_empty() {
+            return Ok(false);
+        }
+        let slots: Vec<usize> = rows.iter().map(|&(slot, _)| slot).collect();
+        self.model.decode_step(&slots, longest)?;
+        let readback = self.model.recorder.submit_and_read(&mut self.ring, self.model.sampler.records())?;
+        self.steps.push_back(Step { readback, rows });
+        Ok(true)
+    }
+
+    /// Hands a step's records to its sessions; those of sessions that have ended meanwhile are dropped.
+    fn records(&mut self, mut bytes: Vec<u8>, rows: &[(usize, u64)]) -> Result<()> {
+        let times = self.model.recorder.split_times(&mut bytes);
+        for (b, &(slot, id)) in rows.iter().enumerate() {
+            if self.slots[slot].as_ref().is_none_or(|s| s.id != id) {
+                continue;
+            }
+            match Sampler::parse(&bytes, b) {
+                Ok(record) => self.record(slot, record, times, rows.len()),
+                Err(error) => self.fail_slot(slot, &error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, slot: usize, record: TokenRecord, times: StepTimes, batch: usize) {
+        let context = self.model.context();
+        let is_end = self.front_end.special.eos.contains(&record.id);
+        let Some(session) = self.slots[slot].as_deref_mut() else { return };
+        session.in_flight -= 1;
+        let now = Instant::now();
+        session.first_token.get_or_insert(now);
+        session.last_token = now;
+        if is_end && !session.request.ignore_end {
+            self.end(slot, StopReason::End);
+            return;
+        }
+        session.keys.push(u64::from(record.id));
+        session.generated.push(record.id);
+        let piece = session.detokenizer.push(record.id);
+        let (text, stopped) = match session.stops.push(&piece) {
+            Matched::Text(text) => (text, false),
+            Matched::Stop(text) => (text, true),
+        };
+        session.say(&text);
+        session.events.send(AnswerEvent::Token(Box::new(TokenEvent { text, record, times, batch, arrived: now })));
+        let full = session.prepared.prompt.input_ids.len() + session.generated.len() >= context;
+        if stopped {
+            self.end(slot, StopReason::StopString);
+        } else if session.generated.len() >= session.max_tokens {
+            let asked = session.request.max_tokens.is_some_and(|most| session.generated.len() >= most);
+            self.end(slot, if asked { StopReason::MaxTokens } else { StopReason::ContextFull });
+        } else if full {
+            self.end(slot, StopReason::ContextFull);
+        }
+    }
+
+    /// Ends a session; its pages are kept for whoever begins the same way.
+    fn end(&mut self, slot: usize, reason: StopReason) {
+        if let Some(mut session) = self.slots[slot].take() {
+            session.finish(reason);
+            self.give_up(*session);
+        }
+    }
+
+    fn give_up(&mut self, mut session: Session) {
+        for key in &session.pinned {
+            self.model.arena.unpin(key);
+        }
+        // What steps in flight wrote past the last accepted token belongs to nobody.
+        let valid = session.length.min(session.keys.len());
+        session.keys.truncate(valid);
+        self.prefixes.keep(&mut self.pool, session.keys, session.pages);
+    }
+
+    /// Ends one session with an error. A lost device ends all.
+    fn fail_slot(&mut self, slot: usize, error: &Error) -> Result<()> {
+        if error.get_kind() == ErrorKind::DeviceLost {
+            return Err(error.clone());
+        }
+        if let Some(mut session) = self.slots[slot].take() {
+            if error.get_kind() == ErrorKind::Cancelled {
+                session.finish(StopReason::Cancelled);
+            } else {
+                session.events.send(AnswerEvent::Failed(error.clone()));
+            }
+            for key in &session.pinned {
+                self.model.arena.unpin(key);
+            }
+            // Part of a chunk may be missing in the cache: only what came before it is kept.
+            let valid = session.length.min(session.keys.len());
+            let mut session = *session;
+            session.keys.truncate(valid);
+            self.prefixes.keep(&mut self.pool, session.keys, session.pages);
+        }
+        self.model.recorder.forget();
+        Ok(())
+    }
+
+    fn fail_all(&mut self, error: &Error) {
+        for session in self.slots.iter_mut().filter_map(Option::take) {
+            session.events.send(AnswerEvent::Failed(error.clone()));
+            for key in &session.pinned {
+                self.model.arena.unpin(key);
+            }
+            for page in session.pages {
+                self.pool.release(page);
+            }
+        }
+        self.steps.clear();
+        self.model.recorder.forget();
+    }
+}
+
+fn out_of_pages(context: usize) -> Error {
+    Error::new("answering", format!("all {context} tokens of the KV cache are in use by other answers"))
+        .help("wait for them, or load the model with a larger --context")
+        .kind(ErrorKind::DoesNotFit)
+}

@@ -1,0 +1,171 @@
+//! From a request to a prompt, on the CPU: template, tokens, pictures cut into patches, positions.
+//! Runs on threads of its own, so that sessions under way never wait for a large picture.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::api::{PictureReport, Request};
+use super::pages::TokenKey;
+use crate::chat::message::{Part, Role};
+use crate::chat::template::{ChatTemplate, RenderOptions};
+use crate::error::{Error, Result};
+use crate::model::clip::{PreparedClip, prepare_clip};
+use crate::model::config::ModelConfig;
+use crate::model::picture::{PreparedPicture, VisionKind, prepare_image};
+use crate::model::preprocessor::Preprocessors;
+use crate::model::prompt::{Prompt, VisionSpan, build_prompt};
+use crate::model::tokenizer::{SpecialIds, Tokenizer};
+
+/// A model's tokenizer, template and preprocessing.
+pub struct FrontEnd {
+    /// Its tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// How its pictures and clips are resized.
+    pub preprocessors: Preprocessors,
+    /// Its token ids with a meaning.
+    pub special: SpecialIds,
+    template: ChatTemplate,
+}
+
+/// A request made into tokens and patches.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Text, ids, positions.
+    pub prompt: Prompt,
+    /// Pictures in order of the prompt.
+    pub images: Vec<PreparedPicture>,
+    /// Clips in order of the prompt.
+    pub clips: Vec<PreparedClip>,
+    /// What stands at each place, for finding common beginnings.
+    pub keys: Vec<TokenKey>,
+}
+
+impl Prepared {
+    /// The picture or clip of a run of pads.
+    #[must_use]
+    pub fn picture(&self, span: &VisionSpan) -> &PreparedPicture {
+        match span.kind {
+            VisionKind::Image => &self.images[span.index],
+            VisionKind::Video => &self.clips[span.index].picture,
+        }
+    }
+
+    /// What is to be said of a picture or clip before it is encoded; `index` counts over both.
+    #[must_use]
+    pub fn report(&self, span: &VisionSpan, index: usize) -> PictureReport {
+        let picture = self.picture(span);
+        PictureReport {
+            index,
+            is_clip: span.kind == VisionKind::Video,
+            resized: picture.resized_size(),
+            grid: picture.grid().thw(),
+            tokens: picture.num_tokens(),
+            vision_secs: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for FrontEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FrontEnd").field("special", &self.special).finish_non_exhaustive()
+    }
+}
+
+impl FrontEnd {
+    /// Reads a model folder's tokenizer, template and preprocessor files and checks that they fit its
+    /// configuration.
+    ///
+    /// # Errors
+    /// A file is missing or damaged, or contradicts the configuration.
+    pub fn from_folder(folder: &Path, config: &ModelConfig) -> Result<Self> {
+        let tokenizer = Tokenizer::from_folder(folder)?;
+        let special = SpecialIds {
+            image_pad: config.image_token_id,
+            video_pad: config.video_token_id,
+            vision_start: config.vision_start_token_id,
+            vision_end: config.vision_end_token_id,
+            eos: config.eos_token_ids.clone(),
+            vocab_size: u32::try_from(config.text.vocab_size).unwrap_or(u32::MAX),
+        };
+        tokenizer.check(&special).map_err(|e| e.at_path(folder))?;
+        let preprocessors = Preprocessors::from_folder(folder)?;
+        let merged = config.vision.patch_size * config.vision.spatial_merge_size;
+        if preprocessors.image.factor() as usize != merged {
+            let why = format!("it cuts pictures into {} pixels and config.json into {merged}", preprocessors.image.factor());
+            return Err(Error::new("reading the preprocessor configuration", why).at_path(folder).help("download the model again"));
+        }
+        let template = ChatTemplate::from_folder(folder)?;
+        Ok(Self { tokenizer: Arc::new(tokenizer), preprocessors, special, template })
+    }
+
+    /// Smallest and largest number of image tokens the model's own limits give a picture.
+    #[must_use]
+    pub fn image_tokens(&self) -> (usize, usize) {
+        let unit = u64::from(self.preprocessors.image.factor()).pow(2);
+        let tokens = |pixels: u64| usize::try_from(pixels / unit).unwrap_or(usize::MAX);
+        (tokens(self.preprocessors.image.min_pixels), tokens(self.preprocessors.image.max_pixels))
+    }
+
+    /// Makes the prompt of a request: reads and resizes its pictures, renders, tokenises.
+    /// `stop` is asked between pictures.
+    ///
+    /// # Errors
+    /// A picture cannot be read, the template refuses the messages, or `stop` said so.
+    pub fn prepare(&self, request: &Request, stop: &dyn Fn() -> bool) -> Result<Prepared> {
+        let (mut images, mut clips) = (Vec::new(), Vec::new());
+        for (index, message) in request.messages.iter().enumerate() {
+            for part in &message.parts {
+                if stop() {
+                    return Err(Error::cancelled("making the prompt"));
+                }
+                // The template shows pictures of the user and of tools only.
+                let shown = matches!(message.role, Role::User | Role::Tool);
+                let name = |e: Error| e.at(format!("message {}", index + 1));
+                match part {
+                    Part::Text(_) => {}
+                    _ if !shown => tracing::warn!("pictures in {} messages are ignored by the template", message.role),
+                    Part::Image(source) => {
+                        let picture = source.load().map_err(name)?;
+                        images.push(prepare_image(&picture, &self.preprocessors.image, request.image_tokens).map_err(name)?);
+                    }
+                    Part::Video(source) => {
+                        let config = self.preprocessors.video().map_err(name)?;
+                        let clip = source.load(config.sampling).map_err(name)?;
+                        clips.push(prepare_clip(&clip, &config.pixels, request.image_tokens).map_err(name)?);
+                    }
+                }
+            }
+        }
+        let options = RenderOptions {
+            add_generation_prompt: true,
+            tools: request.tools.as_ref(),
+            add_vision_id: request.add_vision_id,
+            ..RenderOptions::default()
+        };
+        let rendered = self.template.render(&request.messages, &options, self.tokenizer.added())?;
+        let prompt = build_prompt(&self.tokenizer, &self.special, &rendered, &images, &clips, request.video_prompt)?;
+        let mut prepared = Prepared { prompt, images, clips, keys: Vec::new() };
+        prepared.keys = keys(&prepared);
+        Ok(prepared)
+    }
+}
+
+fn keys(prepared: &Prepared) -> Vec<TokenKey> {
+    let mut keys: Vec<TokenKey> = prepared.prompt.input_ids.iter().map(|&id| TokenKey::from(id)).collect();
+    for span in &prepared.prompt.vision {
+        let picture = prepared.picture(span).key();
+        for (row, key) in (span.first_row()..).zip(&mut keys[span.start..span.start + span.len]) {
+            let mut hash = Sha256::new();
+            hash.update(picture);
+            hash.update(row.to_le_bytes());
+            let digest: [u8; 32] = hash.finalize().into();
+            let mut word = [0u8; 8];
+            word.copy_from_slice(&digest[..8]);
+            // The top bit keeps them apart from text ids.
+            *key = u64::from_le_bytes(word) | (1 << 63);
+        }
+    }
+    keys
+}

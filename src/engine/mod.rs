@@ -1,0 +1,122 @@
+//! The engine room: one thread that owns the model and its sessions. Requests go in, events come out;
+//! nobody else touches the model.
+
+mod api;
+mod core;
+mod front_end;
+mod pages;
+mod session;
+mod stop;
+pub mod trace;
+
+pub use api::{
+    Answer, AnswerEvent, Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, Request, StopReason, Summary,
+    TokenEvent,
+};
+pub use front_end::{FrontEnd, Prepared};
+pub use pages::{PagePool, PrefixCache, Reuse, TokenKey};
+pub use stop::{Matched, StopMatcher};
+
+use std::sync::{Arc, mpsc};
+
+use crate::error::Error;
+use crate::gpu::Gpu;
+
+/// Called after each event, so that a window can repaint.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Sends events and wakes whoever waits for them.
+#[derive(Clone)]
+pub(crate) struct Events<T> {
+    sender: mpsc::Sender<T>,
+    wake: Wake,
+}
+
+impl<T> Events<T> {
+    /// A receiver that is gone has lost interest; that is no error.
+    pub(crate) fn send(&self, event: T) {
+        let _ = self.sender.send(event);
+        (self.wake)();
+    }
+}
+
+enum Command {
+    Load(Box<LoadRequest>, Events<LoadEvent>, Cancel),
+    Ask(Box<Request>, Events<AnswerEvent>, Cancel),
+    /// A request's prompt is made (or not), off the engine's thread.
+    Prepared(Box<session::Waiting>),
+    Unload,
+    /// The last handle is gone.
+    Quit,
+}
+
+/// A handle on the engine's thread; cloning shares it. The thread ends when the last handle is dropped.
+#[derive(Clone)]
+pub struct Engine(Arc<Handle>);
+
+struct Handle {
+    commands: mpsc::Sender<Command>,
+    wake: Wake,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Quit);
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+impl Engine {
+    /// Starts the thread. `wake` is called after each event, from any thread.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub fn start(gpu: Gpu, wake: Wake) -> Result<Self, Error> {
+        let (commands, receiver) = mpsc::channel();
+        // For the threads that make prompts; `Quit` ends the thread although it keeps a sender itself.
+        let own = commands.clone();
+        std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || core::Core::new(gpu, own).run(&receiver))
+            .map_err(|e| Error::new("starting the engine", e))?;
+        Ok(Self(Arc::new(Handle { commands, wake })))
+    }
+
+    /// Loads a model in place of the one there is.
+    #[must_use]
+    pub fn load(&self, request: LoadRequest) -> Load {
+        let (events, receiver) = self.events();
+        let cancel = Cancel::default();
+        self.send(Command::Load(Box::new(request), events, cancel.clone()));
+        Load { events: receiver, cancel }
+    }
+
+    /// Asks a question.
+    #[must_use]
+    pub fn ask(&self, request: Request) -> Answer {
+        let (events, receiver) = self.events();
+        let cancel = Cancel::default();
+        self.send(Command::Ask(Box::new(request), events, cancel.clone()));
+        Answer { events: receiver, cancel }
+    }
+
+    /// Frees the model; answers under way end.
+    pub fn unload(&self) {
+        self.send(Command::Unload);
+    }
+
+    fn events<T>(&self) -> (Events<T>, mpsc::Receiver<T>) {
+        let (sender, receiver) = mpsc::channel();
+        (Events { sender, wake: self.0.wake.clone() }, receiver)
+    }
+
+    fn send(&self, command: Command) {
+        // Without a thread the receiver of the events sees a closed channel.
+        let _ = self.0.commands.send(command);
+    }
+}

@@ -1,0 +1,110 @@
+//! A question on its way through the engine: what is waiting, what is running, what has come.
+
+use std::time::Instant;
+
+use super::Events;
+use super::api::{AnswerEvent, Cancel, Request, StopReason, Summary};
+use super::front_end::Prepared;
+use super::pages::TokenKey;
+use super::stop::StopMatcher;
+use crate::error::Result;
+use crate::model::detokenizer::Detokenizer;
+use crate::model::picture_arena::PictureKey;
+
+/// A request whose prompt has been made, and how that went.
+pub(super) struct Waiting {
+    pub request: Request,
+    pub prepared: Result<Prepared>,
+    pub events: Events<AnswerEvent>,
+    pub cancel: Cancel,
+    pub asked: Instant,
+    /// Which model the prompt was made for.
+    pub generation: u64,
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Pictures before this run of pads are encoded or not needed.
+    Pictures { next_span: usize },
+    /// Tokens before this one are in the cache.
+    Prefill { next: usize },
+    /// Tokens are being decoded.
+    Decode,
+}
+
+/// A session in a slot.
+pub(super) struct Session {
+    pub id: u64,
+    pub request: Request,
+    pub prepared: Prepared,
+    pub events: Events<AnswerEvent>,
+    pub cancel: Cancel,
+    pub phase: Phase,
+    /// Prompt, then the answer's tokens.
+    pub keys: Vec<TokenKey>,
+    pub pages: Vec<u32>,
+    /// Extension ids and text ids of the prompt, as the kernels see them.
+    pub tokens: Vec<u32>,
+    /// Pictures kept in the arena for this session.
+    pub pinned: Vec<PictureKey>,
+    pub reused: usize,
+    /// Tokens whose keys and values are in the cache once all that is submitted has run.
+    pub length: usize,
+    pub generated: Vec<u32>,
+    /// Tokens chosen by submitted steps whose records have not come.
+    pub in_flight: usize,
+    pub max_tokens: usize,
+    pub detokenizer: Detokenizer,
+    pub stops: StopMatcher,
+    pub text: String,
+    pub asked: Instant,
+    pub prefill_began: Instant,
+    pub first_token: Option<Instant>,
+    pub last_token: Instant,
+    pub vision_secs: f64,
+}
+
+impl Session {
+    /// Text that is certain is shown and kept.
+    pub fn say(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    /// May another step be submitted?
+    pub fn wants_step(&self, context: usize) -> bool {
+        self.phase == Phase::Decode
+            && self.generated.len() + self.in_flight < self.max_tokens
+            && self.length < context
+            && !self.cancel.is_cancelled()
+    }
+
+    /// Tells the end.
+    pub fn finish(&mut self, reason: StopReason) {
+        if reason != StopReason::StopString {
+            let mut rest = String::new();
+            let tail = self.detokenizer.finish();
+            match self.stops.push(&tail) {
+                super::stop::Matched::Text(text) | super::stop::Matched::Stop(text) => rest.push_str(&text),
+            }
+            rest.push_str(&self.stops.finish());
+            if !rest.is_empty() {
+                self.say(&rest.clone());
+                self.events.send(AnswerEvent::Text(rest));
+            }
+        }
+        let first = self.first_token.unwrap_or(self.last_token);
+        let summary = Summary {
+            reason,
+            text: std::mem::take(&mut self.text),
+            ids: self.generated.clone(),
+            prompt_tokens: self.prepared.prompt.input_ids.len(),
+            reused_tokens: self.reused,
+            vision_secs: self.vision_secs,
+            prefill_secs: self.first_token.map_or(0.0, |t| (t - self.prefill_began).as_secs_f64()),
+            ttft_secs: self.first_token.map_or(0.0, |t| (t - self.asked).as_secs_f64()),
+            decode_secs: (self.last_token - first).as_secs_f64(),
+        };
+        self.events.send(AnswerEvent::Finished(Box::new(summary)));
+    }
+}
