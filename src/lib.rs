@@ -4,6 +4,7 @@
 //! `hub`, then `model`, then `gpu`. `ARCHITECTURE.md` is the map.
 
 pub mod chat;
+pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod gpu;

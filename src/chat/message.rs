@@ -148,7 +148,7 @@ pub struct Message {
     pub role: Role,
     /// What, in order, with nothing between.
     pub parts: Vec<Part>,
-    /// The assistant's tool calls: a list in OpenAI's form, `function.arguments` as a string or an object.
+    /// The assistant's tool calls: a list in the form of `OpenAI`, `function.arguments` as a string or an object.
     pub tool_calls: Option<Value>,
     /// Which call a tool message answers.
     pub tool_call_id: Option<String>,

@@ -1,4 +1,4 @@
-//! Room `chat`: conversations as JSON in the OpenAI content-list form, as `--messages` reads it. Only parses;
+//! Room `chat`: conversations as JSON in the content-list form of `OpenAI`, as `--messages` reads it. Only parses;
 //! the files it names are opened later.
 
 use crate::chat::message::{ImageSource, Message, Part, Role, VideoSource};

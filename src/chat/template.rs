@@ -2,14 +2,14 @@
 //! What users, tools and the model have written is marked, so that no text can pass for a control token.
 //! Reads the template's file; knows nothing of the GPU.
 
+mod python;
+
 use crate::chat::message::{Message, Part, Role};
 use crate::error::{Error, Result};
 use crate::model::tokenizer::{AddedTokens, Literals, MarkedText};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Value as Jinja};
 use serde_json::{Map, Value, json};
-use std::fmt::Write as _;
 use std::path::Path;
 
 /// A template or settings file larger than this is not one, in bytes.
@@ -105,7 +105,7 @@ impl ChatTemplate {
         env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(fail)?);
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         env.set_fuel(Some(FUEL));
-        env.add_filter("tojson", tojson);
+        env.add_filter("tojson", python::tojson);
         env.add_function(
             "raise_exception",
             |message: String| -> std::result::Result<Jinja, minijinja::Error> {
@@ -114,7 +114,8 @@ impl ChatTemplate {
         );
         env.set_formatter(|out, state, value| {
             if value.is_number() && !value.is_integer() {
-                let text = f64::try_from(value.clone()).map_or_else(|_| value.to_string(), python_float);
+                let text =
+                    f64::try_from(value.clone()).map_or_else(|_| value.to_string(), python::python_float);
                 return minijinja::escape_formatter(out, state, &text.into());
             }
             minijinja::escape_formatter(out, state, value)
@@ -316,158 +317,6 @@ fn without_generation_tags(source: &str) -> String {
     out
 }
 
-/// Python's `json.dumps`, with transformers' defaults: `ensure_ascii=False`, separators `", "` and `": "`.
-fn tojson(value: &Jinja, args: Kwargs) -> std::result::Result<String, minijinja::Error> {
-    let mut dump = Dump {
-        out: String::new(),
-        ascii: args.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
-        indent: args.get::<Option<usize>>("indent")?,
-        sort: args.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
-        item: ", ".to_owned(),
-        key: ": ".to_owned(),
-    };
-    if dump.indent.is_some() {
-        dump.item = ",".to_owned();
-    }
-    if let Some(separators) = args.get::<Option<Jinja>>("separators")? {
-        let texts = separators.try_iter()?.map(|s| s.to_string()).collect::<Vec<_>>();
-        if let [item, key] = texts.as_slice() {
-            (dump.item, dump.key) = (item.clone(), key.clone());
-        }
-    }
-    args.assert_all_used()?;
-    dump.value(value, 0)?;
-    Ok(dump.out)
-}
-
-struct Dump {
-    out: String,
-    ascii: bool,
-    indent: Option<usize>,
-    sort: bool,
-    item: String,
-    key: String,
-}
-
-impl Dump {
-    fn value(&mut self, value: &Jinja, depth: usize) -> std::result::Result<(), minijinja::Error> {
-        let bad = |what: String| minijinja::Error::new(minijinja::ErrorKind::BadSerialization, what);
-        if depth > 200 {
-            return Err(bad("tojson: nested too deeply".to_owned()));
-        }
-        match value.kind() {
-            ValueKind::None => self.out.push_str("null"),
-            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
-            ValueKind::Number if value.is_integer() => {
-                let _ = write!(self.out, "{value}");
-            }
-            ValueKind::Number => {
-                let number = f64::try_from(value.clone())?;
-                self.out.push_str(&match number {
-                    n if n.is_nan() => "NaN".to_owned(),
-                    n if n.is_infinite() => if n > 0.0 { "Infinity" } else { "-Infinity" }.to_owned(),
-                    n => python_float(n),
-                });
-            }
-            ValueKind::String => self.string(value.as_str().unwrap_or_default()),
-            ValueKind::Seq | ValueKind::Iterable => {
-                let items = value.try_iter()?.collect::<Vec<_>>();
-                self.list('[', ']', depth, items, |dump, item| dump.value(&item, depth + 1))?;
-            }
-            ValueKind::Map => {
-                let mut keys = value.try_iter()?.collect::<Vec<_>>();
-                if self.sort {
-                    keys.sort();
-                }
-                self.list('{', '}', depth, keys, |dump, key| {
-                    match key.kind() {
-                        ValueKind::String => dump.string(key.as_str().unwrap_or_default()),
-                        _ => {
-                            // Python writes other keys as their JSON in quotes.
-                            dump.out.push('"');
-                            dump.value(&key, depth + 1)?;
-                            dump.out.push('"');
-                        }
-                    }
-                    dump.out.push_str(&dump.key.clone());
-                    dump.value(&value.get_item(&key)?, depth + 1)
-                })?;
-            }
-            other => return Err(bad(format!("tojson: {other} is not JSON serializable"))),
-        }
-        Ok(())
-    }
-
-    fn list(
-        &mut self,
-        open: char,
-        close: char,
-        depth: usize,
-        items: Vec<Jinja>,
-        mut write: impl FnMut(&mut Self, Jinja) -> std::result::Result<(), minijinja::Error>,
-    ) -> std::result::Result<(), minijinja::Error> {
-        self.out.push(open);
-        let empty = items.is_empty();
-        for (i, item) in items.into_iter().enumerate() {
-            if i > 0 {
-                self.out.push_str(&self.item.clone());
-            }
-            self.line(depth + 1);
-            write(self, item)?;
-        }
-        if !empty {
-            self.line(depth);
-        }
-        self.out.push(close);
-        Ok(())
-    }
-
-    fn line(&mut self, depth: usize) {
-        if let Some(indent) = self.indent {
-            self.out.push('\n');
-            self.out.extend(std::iter::repeat_n(' ', indent.min(64) * depth));
-        }
-    }
-
-    fn string(&mut self, text: &str) {
-        self.out.push('"');
-        for c in text.chars() {
-            match c {
-                '"' => self.out.push_str("\\\""),
-                '\\' => self.out.push_str("\\\\"),
-                '\n' => self.out.push_str("\\n"),
-                '\r' => self.out.push_str("\\r"),
-                '\t' => self.out.push_str("\\t"),
-                '\u{8}' => self.out.push_str("\\b"),
-                '\u{c}' => self.out.push_str("\\f"),
-                c if c < ' ' => {
-                    let _ = write!(self.out, "\\u{:04x}", u32::from(c));
-                }
-                // A mark stays a mark, or its token could not be told from the template's own.
-                c if self.ascii && !c.is_ascii() && !MARKS.contains(&c) => {
-                    for unit in c.encode_utf16(&mut [0; 2]) {
-                        let _ = write!(self.out, "\\u{unit:04x}");
-                    }
-                }
-                c => self.out.push(c),
-            }
-        }
-        self.out.push('"');
-    }
-}
-
-/// Python's `repr` of a float: the shortest digits that read back, with an exponent below 1e-4 and from 1e16.
-fn python_float(number: f64) -> String {
-    let scientific = format!("{number:e}");
-    let Some((digits, exponent)) = scientific.split_once('e') else { return number.to_string() };
-    match exponent.parse::<i32>() {
-        Ok(e) if !(-4..16).contains(&e) => {
-            format!("{digits}e{}{:02}", if e < 0 { '-' } else { '+' }, e.abs())
-        }
-        _ => format!("{number:?}"),
-    }
-}
-
 /// The text of a file in the folder; `None` where there is no such file.
 fn read(folder: &Path, name: &str) -> Result<Option<String>> {
     let path = folder.join(name);
@@ -532,23 +381,6 @@ mod tests {
             "",
         ];
         assert_eq!(render(source, &messages, &RenderOptions::default()).unwrap().plain(), want.join("\n"));
-    }
-
-    #[test]
-    fn json_is_written_as_python_writes_it() {
-        let tools = json!([{"é": "<a&'\"\\\n\t\u{1}\u{7f}>", "n": [1, -2.5, 1e16, 1e-5, 1e22, 123456789012345680.0, 0.1, true, null], "e": {}, "l": []}]);
-        let options = RenderOptions { tools: Some(&tools), ..RenderOptions::default() };
-        let dump =
-            |filter: &str| render(&format!("{{{{ tools[0] | {filter} }}}}"), &[], &options).unwrap().plain();
-        // Python 3.11: json.dumps(..., ensure_ascii=False)
-        assert_eq!(
-            dump("tojson"),
-            "{\"é\": \"<a&'\\\"\\\\\\n\\t\\u0001\u{7f}>\", \"n\": [1, -2.5, 1e+16, 1e-05, 1e+22, 1.2345678901234568e+17, 0.1, true, null], \"e\": {}, \"l\": []}"
-        );
-        assert!(dump("tojson(ensure_ascii=true)").starts_with("{\"\\u00e9\": "));
-        assert!(dump("tojson(sort_keys=true)").starts_with("{\"e\": {}, \"l\": []"));
-        assert!(dump("tojson(indent=2)").starts_with("{\n  \"é\": \""));
-        assert!(dump("tojson(separators=(',', ':'))").starts_with("{\"é\":\""));
     }
 
     #[test]

@@ -12,17 +12,18 @@ const READING: &str = "reading results from the GPU";
 #[derive(Debug)]
 pub struct Readback {
     buffer: wgpu::Buffer,
+    submission: wgpu::SubmissionIndex,
     mapped: mpsc::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
 }
 
 impl Readback {
     /// Starts mapping a staging buffer, after the submission that fills it.
-    pub(super) fn start(buffer: wgpu::Buffer) -> Self {
+    pub(super) fn start(buffer: wgpu::Buffer, submission: wgpu::SubmissionIndex) -> Self {
         let (send, mapped) = mpsc::channel();
         buffer.map_async(wgpu::MapMode::Read, .., move |result| {
             let _ = send.send(result);
         });
-        Self { buffer, mapped }
+        Self { buffer, submission, mapped }
     }
 
     /// Has the copy arrived? Never waits; the device must be polled for it to become true.
@@ -45,17 +46,31 @@ impl Readback {
         }
     }
 
+    /// Waits for the copy and gives its buffer back to the ring.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn wait_for(self, gpu: &Gpu, ring: &mut ReadbackRing) -> Result<Vec<u8>> {
+        let bytes = self.wait(gpu)?;
+        ring.recycle(self);
+        Ok(bytes)
+    }
+
     /// Waits for the copy.
     ///
     /// # Errors
     /// The device failed.
-    pub fn wait(self, gpu: &Gpu) -> Result<Vec<u8>> {
+    pub fn wait(&self, gpu: &Gpu) -> Result<Vec<u8>> {
         loop {
             if let Some(bytes) = self.try_read(gpu)? {
                 return Ok(bytes);
             }
             gpu.check()?;
-            let wait = wgpu::PollType::Wait { submission_index: None, timeout: Some(Duration::from_secs(1)) };
+            // This copy's own submission, not the latest: what was queued behind it may go on.
+            let wait = wgpu::PollType::Wait {
+                submission_index: Some(self.submission.clone()),
+                timeout: Some(Duration::from_secs(1)),
+            };
             match gpu.device().poll(wait) {
                 Ok(_) | Err(wgpu::PollError::Timeout) => {}
                 Err(e) => return Err(Error::new(READING, e)),
@@ -110,8 +125,8 @@ impl Gpu {
         let buffer = staging(self, len as u64)?;
         let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
         encoder.copy_buffer_to_buffer(source, offset, &buffer, 0, buffer.size());
-        self.queue().submit([encoder.finish()]);
-        let bytes = Readback::start(buffer).wait(self);
+        let submission = self.queue().submit([encoder.finish()]);
+        let bytes = Readback::start(buffer, submission).wait(self);
         self.uncount_bytes(len as u64);
         bytes
     }

@@ -234,7 +234,7 @@ impl Recorder {
     /// # Errors
     /// The device failed.
     pub fn submit(&mut self) -> Result<()> {
-        self.submit_with(false, |_| {})
+        self.submit_with(false, |_| {}).map(drop)
     }
 
     /// Submits the end of a step and reads the first bytes of `record` back through `ring`, with the
@@ -247,14 +247,15 @@ impl Recorder {
         let record_bytes = ring.bytes() - TIMES_BYTES;
         let times = self.timestamps.as_ref().map(|t| (t.set.clone(), t.resolved.clone()));
         let to = staging.clone();
-        self.submit_with(true, move |encoder| {
+        let submission = self.submit_with(true, move |encoder| {
             encoder.copy_buffer_to_buffer(record, 0, &to, 0, record_bytes);
             if let Some((set, resolved)) = times {
                 encoder.resolve_query_set(&set, 0..2, &resolved, 0);
                 encoder.copy_buffer_to_buffer(&resolved, 0, &to, record_bytes, TIMES_BYTES);
             }
         })?;
-        Ok(Readback::start(staging))
+        let submission = submission.ok_or_else(|| Error::new("reading a step's record", "nothing was submitted"))?;
+        Ok(Readback::start(staging, submission))
     }
 
     /// A ring for records of `bytes` with the step's times behind them.
@@ -284,9 +285,10 @@ impl Recorder {
         }
     }
 
-    fn submit_with(&mut self, end_of_span: bool, finish: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<()> {
+    fn submit_with(&mut self, end_of_span: bool, finish: impl FnOnce(&mut wgpu::CommandEncoder),
+    ) -> Result<Option<wgpu::SubmissionIndex>> {
         if self.ops.is_empty() && !end_of_span {
-            return Ok(());
+            return Ok(None);
         }
         self.gpu.check()?;
         while self.outstanding.len() >= self.pacing.outstanding {
@@ -328,11 +330,11 @@ impl Recorder {
         finish(&mut encoder);
         let index = self.gpu.queue().submit([encoder.finish()]);
         self.submissions += 1;
-        self.outstanding.push_back(Outstanding { index, submitted: Instant::now(), cost: self.cost });
+        self.outstanding.push_back(Outstanding { index: index.clone(), submitted: Instant::now(), cost: self.cost });
         self.cost = 0.0;
         self.params.clear();
         self.params_seen.clear();
-        Ok(())
+        Ok(Some(index))
     }
 
     fn wait_oldest(&mut self) -> Result<()> {

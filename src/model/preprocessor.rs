@@ -217,7 +217,8 @@ pub fn smart_resize_video(
     fit(h, w, Fit { factor: config.factor(), frames, frames_rounded, min_pixels, max_pixels })
 }
 
-/// The part both `smart_resize`s share. A picture counts as one frame.
+/// What both `smart_resize`s hand to [`fit`]. A picture counts as one frame.
+#[derive(Clone, Copy)]
 struct Fit {
     factor: u32,
     /// Frames as they are, for the scale.

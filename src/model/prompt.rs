@@ -256,7 +256,7 @@ mod tests {
     }
 
     fn clip(frames: usize) -> PreparedClip {
-        let frames = vec![Arc::new(picture(64, 32)); frames];
+        let frames = std::iter::repeat_n(Arc::new(picture(64, 32)), frames).collect();
         prepare_clip(&Clip::from_pictures(frames, None).unwrap(), &CONFIG, None).unwrap()
     }
 

@@ -254,6 +254,7 @@ fn explain(error: &image::ImageError, name: &str) -> Error {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "the pictures are small, and noise may be cut")]
 mod tests {
     use super::super::Picture;
     use super::*;

@@ -100,8 +100,9 @@ impl Picture {
 
 impl fmt::Debug for Picture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, ..] = self.content_hash;
-        write!(f, "Picture {}x{} {a:02x}{b:02x}{c:02x}{d:02x}", self.width, self.height)
+        let hash = &self.content_hash;
+        let short = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
+        write!(f, "Picture {}x{} {short:08x}", self.width, self.height)
     }
 }
 

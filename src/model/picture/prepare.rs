@@ -235,12 +235,13 @@ impl PreparedPicture {
 
 impl fmt::Debug for PreparedPicture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, ..] = self.key;
-        write!(f, "PreparedPicture {:?} {:?} {a:02x}{b:02x}{c:02x}{d:02x}", self.kind, self.grid.thw())
+        let key = u32::from_be_bytes([self.key[0], self.key[1], self.key[2], self.key[3]]);
+        write!(f, "PreparedPicture {:?} {:?} {key:08x}", self.kind, self.grid.thw())
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "the pictures are small")]
 mod tests {
     use super::*;
 

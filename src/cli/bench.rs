@@ -1,0 +1,308 @@
+//! `ocelli bench`: speed and memory of a model on this machine, each figure beside the device's own limit.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::{ModelArgs, print, print_json};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Recorder, measure_read_bandwidth};
+use crate::model::kv_cache::PAGE_TOKENS;
+use crate::model::linear::MAX_BATCH;
+use crate::model::loaded::{LoadOptions, LoadedModel};
+use crate::model::sampler::{Sampler, Sampling};
+use crate::model::text_decoder::RowInfo;
+use crate::model::vision_tower::Frame;
+
+/// Measure speed and memory: the vision tower, prefill, decoding, and the device's own read bandwidth in the same run.
+///
+/// Tokens and pixels are random; speed does not depend on what they are. Decoding is greedy, with a few steps in flight as in
+/// a conversation. bandwidth_share is what decoding reads a second over what the device can read.
+#[derive(clap::Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// Model and device
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Tokens of text in the prompt
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub prompt_tokens: usize,
+
+    /// Tokens to decode in each session
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub new_tokens: usize,
+
+    /// Sessions in a step, 1 to 8
+    #[arg(long, value_name = "B", default_value_t = 1)]
+    pub batch: usize,
+
+    /// The picture's size in pixels; 0x0 for none
+    #[arg(long, value_name = "WxH", default_value = "448x448")]
+    pub image_size: String,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What was measured; `--json` prints it as it is.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct BenchReport {
+    /// The adapter's name.
+    pub adapter: String,
+    /// Its driver and version.
+    pub driver: String,
+    /// The model folder's name.
+    pub model: String,
+    /// How its weights are stored.
+    pub recipe: &'static str,
+    /// From opening the files to the last byte on the device, seconds.
+    pub load_s: f64,
+    /// The picture through the tower, milliseconds; null without one.
+    pub vision_ms: Option<f64>,
+    /// Image tokens of the picture.
+    pub image_tokens: usize,
+    /// Prompt tokens a second, pictures' tokens counted.
+    pub prefill_tok_s: f64,
+    /// Tokens a second over all sessions.
+    pub decode_tok_s: f64,
+    /// Sessions in a step.
+    pub batch: usize,
+    /// Picture, prompt and first token, milliseconds.
+    pub ttft_ms: f64,
+    /// Bytes a decode step reads: weights, and keys and values at the middle of the answer.
+    pub bytes_per_token: usize,
+    /// Those bytes a second, GB/s.
+    pub decode_gb_s: f64,
+    /// The device's own read bandwidth, GB/s.
+    pub copy_gb_s: f64,
+    /// The ratio of the two.
+    pub bandwidth_share: f64,
+    /// The process's largest resident size, MB; null where the system does not tell.
+    pub peak_rss_mb: Option<f64>,
+    /// Buffers on the device, MB.
+    pub gpu_mb: f64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The model cannot be loaded, does not fit, or the device failed.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    if args.batch == 0 || args.batch > MAX_BATCH || args.prompt_tokens == 0 || args.new_tokens == 0 {
+        let why = format!("--batch must be 1 to {MAX_BATCH}, --prompt-tokens and --new-tokens at least 1");
+        return Err(Error::new("reading the arguments", why));
+    }
+    let (gpu, source) = args.model.open()?;
+    eprintln!("measuring the device's read bandwidth");
+    let copy_gb_s = measure_read_bandwidth(&gpu)?;
+    eprintln!("loading");
+    let mut model = LoadedModel::load(&gpu, &source.model, &LoadOptions { context: args.model.context, ..LoadOptions::default() }, &mut |_, _| Ok(()))?;
+    let size = image_size(&args.image_size, &model)?;
+    let mut bench = Bench { gpu: &gpu, model: &mut model, random: Random::new(), size };
+    let report = bench.measure(args, &source.name, copy_gb_s)?;
+    if args.json {
+        return print_json(&report);
+    }
+    let vision = report.vision_ms.map_or("none".to_owned(), |ms| format!("{ms:.1} ms for {} tokens", report.image_tokens));
+    print(&format!(
+        "adapter    {} ({})\nmodel      {} {}\nload       {:.1} s\nvision     {vision}\nprefill    {:.1} tok/s\ndecode     {:.2} tok/s, \
+         batch {}\nttft       {:.0} ms\nbandwidth  {:.2} of {:.2} GB/s ({:.0} %), {:.2} GB a step\nmemory     {:.0} MB on the device, peak {} MB resident\n",
+        report.adapter,
+        report.driver,
+        report.model,
+        report.recipe,
+        report.load_s,
+        report.prefill_tok_s,
+        report.decode_tok_s,
+        report.batch,
+        report.ttft_ms,
+        report.decode_gb_s,
+        report.copy_gb_s,
+        report.bandwidth_share * 100.0,
+        report.bytes_per_token as f64 / 1e9,
+        report.gpu_mb,
+        report.peak_rss_mb.map_or("?".to_owned(), |mb| format!("{mb:.0}")),
+    ))
+}
+
+/// Patches (rows, columns) of the asked size; `None` for no picture.
+fn image_size(text: &str, model: &LoadedModel) -> Result<Option<(usize, usize)>> {
+    let doing = "reading --image-size";
+    let parsed = text.split_once(['x', 'X']).and_then(|(w, h)| Some((w.parse::<usize>().ok()?, h.parse::<usize>().ok()?)));
+    let Some((width, height)) = parsed else {
+        return Err(Error::new(doing, format!("'{text}' is no size")).help("write it like 448x448"));
+    };
+    if width == 0 || height == 0 {
+        return Ok(None);
+    }
+    // To whole merged tokens, as smart_resize does.
+    let vision = &model.config.vision;
+    let factor = vision.patch_size * vision.spatial_merge_size;
+    let patches = |pixels: usize| (pixels + factor / 2) / factor * vision.spatial_merge_size;
+    let (gh, gw) = (patches(height), patches(width));
+    let most = model.vision.most_tokens_per_frame();
+    if gh == 0 || gw == 0 || gh.saturating_mul(gw) / vision.merge_unit() > most {
+        let why = format!("{width}x{height} makes no picture of 1 to {most} image tokens");
+        return Err(Error::new(doing, why));
+    }
+    Ok(Some((gh, gw)))
+}
+
+/// splitmix64: speed does not ask for more.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        Self(SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| u64::from(d.subsec_nanos())))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+struct Bench<'a> {
+    gpu: &'a Gpu,
+    model: &'a mut LoadedModel,
+    random: Random,
+    size: Option<(usize, usize)>,
+}
+
+impl Bench<'_> {
+    fn measure(&mut self, args: &BenchArgs, name: &str, copy_gb_s: f64) -> Result<BenchReport> {
+        let image_tokens = self.size.map_or(0, |(gh, gw)| gh * gw / self.model.config.vision.merge_unit());
+        let prompt = args.prompt_tokens + image_tokens;
+        let needed = (prompt + args.new_tokens).next_multiple_of(PAGE_TOKENS) * args.batch;
+        if needed > self.model.context() {
+            let why = format!("{} sessions need {needed} tokens of context and there are {}", args.batch, self.model.context());
+            return Err(Error::new("benchmarking", why).help("set a larger --context"));
+        }
+        eprintln!("warming up: compiling kernels");
+        self.session(0, 0, args.prompt_tokens.min(16), 0)?;
+        let slots: Vec<usize> = (0..args.batch).collect();
+        self.model.decode_step(&slots, prompt + 1)?;
+        self.model.recorder.finish()?;
+        let mut vision_ms = None;
+        if self.size.is_some() {
+            // The first run makes kernels and working memory.
+            self.encode()?;
+            eprintln!("vision");
+            vision_ms = Some(self.encode()?);
+        }
+        eprintln!("prefill");
+        let mut prefill_secs = 0.0;
+        for &slot in &slots {
+            prefill_secs += self.session(slot, slot * (needed / args.batch), prompt, image_tokens)?;
+        }
+        eprintln!("decode");
+        let decode_secs = self.decode(&slots, prompt, args.new_tokens)?;
+        let bytes_per_token = self.model.bytes_per_token(prompt + args.new_tokens / 2);
+        let steps_per_sec = args.new_tokens as f64 / decode_secs;
+        let decode_gb_s = bytes_per_token as f64 * steps_per_sec / 1e9;
+        let first_session_secs = prefill_secs / args.batch as f64;
+        Ok(BenchReport {
+            adapter: self.gpu.adapter_name().to_owned(),
+            driver: self.gpu.summary().driver.clone(),
+            model: name.to_owned(),
+            recipe: self.model.recipe.name(),
+            load_s: self.model.load_secs,
+            vision_ms,
+            image_tokens,
+            prefill_tok_s: (prompt * args.batch) as f64 / prefill_secs,
+            decode_tok_s: steps_per_sec * args.batch as f64,
+            batch: args.batch,
+            ttft_ms: vision_ms.unwrap_or(0.0) + first_session_secs * 1e3,
+            bytes_per_token,
+            decode_gb_s,
+            copy_gb_s,
+            bandwidth_share: decode_gb_s / copy_gb_s,
+            peak_rss_mb: peak_rss_mb(),
+            gpu_mb: self.gpu.allocated_bytes() as f64 / 1e6,
+        })
+    }
+
+    /// A random picture through the tower, milliseconds.
+    fn encode(&mut self) -> Result<f64> {
+        let Some((gh, gw)) = self.size else { return Ok(0.0) };
+        let width = self.model.config.vision.patch_elements();
+        let seed = self.random.next();
+        let pixels = move |rows: std::ops::Range<usize>| {
+            let mut random = Random(seed ^ rows.start as u64);
+            (0..rows.len() * width).map(|_| (random.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
+        };
+        let model = &mut *self.model;
+        let mut key = [0u8; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        let tokens = gh * gw / model.config.vision.merge_unit();
+        let slot = model.arena.allocate(&mut model.recorder, key, tokens)?;
+        model.recorder.finish()?;
+        let start = Instant::now();
+        let frame = Frame { gh, gw, pixels: &pixels };
+        model.vision.encode(&mut model.recorder, &model.arena, &frame, slot, &mut |_, _| Ok(()))?;
+        model.recorder.finish()?;
+        let ms = start.elapsed().as_secs_f64() * 1e3;
+        model.arena.remove(&key);
+        Ok(ms)
+    }
+
+    /// Prefills a slot to its first token, seconds. Its pages begin at page `first_token / 64`; the first
+    /// `image_tokens` tokens are rows of the picture arena.
+    fn session(&mut self, slot: usize, first_token: usize, tokens: usize, image_tokens: usize) -> Result<f64> {
+        let model = &mut *self.model;
+        let pages: Vec<u32> = (0..model.cache.pages - first_token / PAGE_TOKENS)
+            .filter_map(|p| u32::try_from(first_token / PAGE_TOKENS + p).ok())
+            .collect();
+        model.cache.write_page_table(slot, 0, &pages);
+        model.sampler.begin(slot, &Sampling::GREEDY, &[], &[]);
+        let vocab = model.config.text.vocab_size;
+        let word = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let rows: Vec<RowInfo> = (0..tokens)
+            .map(|i| {
+                let token = if i < image_tokens { vocab + i } else { (self.random.next() % vocab as u64) as usize };
+                RowInfo { token: word(token), position: [word(i); 3], index: word(i), slot: word(slot), ..RowInfo::default() }
+            })
+            .collect();
+        model.recorder.finish()?;
+        let start = Instant::now();
+        let mut last = 0;
+        for chunk in rows.chunks(model.text.max_rows()) {
+            model.prefill(chunk, None)?;
+            last = chunk.len() - 1;
+        }
+        model.text.head(&mut model.recorder, last, 1)?;
+        model.sampler.sample(&mut model.recorder, model.text.rows(), last, model.text.logits(), 1)?;
+        model.recorder.finish()?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+
+    /// Decodes `steps` steps with a few in flight, seconds.
+    fn decode(&mut self, slots: &[usize], length: usize, steps: usize) -> Result<f64> {
+        let model = &mut *self.model;
+        let mut ring = Recorder::record_ring(Sampler::records_bytes());
+        let mut in_flight = std::collections::VecDeque::new();
+        model.recorder.finish()?;
+        let start = Instant::now();
+        for step in 0..steps {
+            model.decode_step(slots, length + step + 1)?;
+            in_flight.push_back(model.recorder.submit_and_read(&mut ring, model.sampler.records())?);
+            if in_flight.len() == 3
+                && let Some(oldest) = in_flight.pop_front()
+            {
+                oldest.wait_for(self.gpu, &mut ring)?;
+            }
+        }
+        for readback in in_flight {
+            readback.wait_for(self.gpu, &mut ring)?;
+        }
+        Ok(start.elapsed().as_secs_f64())
+    }
+}
+
+/// The kernel's own count of the largest resident size.
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kib| kib * 1024.0 / 1e6)
+}

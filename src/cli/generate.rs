@@ -1,0 +1,388 @@
+//! `ocelli generate`: a question, answered on standard output as it comes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::convert::ProgressLine;
+use super::{ModelArgs, print, print_json};
+use crate::chat::message::{ImageSource, Message, Part, Role, VideoSource};
+use crate::chat::openai::parse_conversation;
+use crate::engine::{AnswerEvent, Engine, LoadEvent, LoadRequest, ModelInfo, Request, StopReason, Summary, TokenEvent};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::model::config::GenerationDefaults;
+use crate::model::convert::{Progress, Stage};
+use crate::model::loaded::LoadOptions;
+use crate::model::preprocessor::TokenRange;
+use crate::model::prompt::VideoPrompt;
+use crate::model::sampler::Sampling;
+
+/// Ask a question about pictures, or just a question.
+///
+/// Pictures come before the question, in the order given. Sampling settings that are not given are the model's own.
+///
+/// ocelli generate --model Qwen3-VL-2B-Instruct --image cat.jpg "What is this?"
+#[derive(clap::Args, Clone, Debug)]
+pub struct GenerateArgs {
+    /// The question
+    #[arg(value_name = "PROMPT")]
+    pub prompt: Option<String>,
+
+    /// Model and device
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// A picture: PNG, JPEG, WebP, GIF, BMP or TIFF (repeat for more)
+    #[arg(long, value_name = "FILE")]
+    pub image: Vec<PathBuf>,
+
+    /// A clip: an animated GIF, WebP or PNG, or a folder of frames in the order of their names (repeat for more)
+    #[arg(long, value_name = "FILE")]
+    pub video: Vec<PathBuf>,
+
+    /// Frames a second of clips given as folders; for animations, how many a second to look at
+    #[arg(long)]
+    pub fps: Option<f64>,
+
+    /// The system prompt
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+
+    /// A conversation to go on from, as JSON in OpenAI's content-list form; PROMPT, if given, is added as the last message
+    #[arg(long, value_name = "FILE")]
+    pub messages: Option<PathBuf>,
+
+    /// Always the most likely token
+    #[arg(long, conflicts_with_all = ["temperature", "top_p", "top_k", "min_p"])]
+    pub greedy: bool,
+
+    /// Flattens (above 1) or sharpens (below 1) the distribution; 0 is greedy
+    #[arg(long)]
+    pub temperature: Option<f32>,
+
+    /// Keep the smallest set of tokens whose probability reaches this
+    #[arg(long)]
+    pub top_p: Option<f32>,
+
+    /// Keep the k most likely tokens; 0: all
+    #[arg(long)]
+    pub top_k: Option<u32>,
+
+    /// Keep tokens at least this likely against the most likely one
+    #[arg(long)]
+    pub min_p: Option<f32>,
+
+    /// Taken off the logits of tokens the answer already holds
+    #[arg(long, allow_negative_numbers = true)]
+    pub presence_penalty: Option<f32>,
+
+    /// Divides the logits of tokens that prompt or answer already hold
+    #[arg(long)]
+    pub repetition_penalty: Option<f32>,
+
+    /// Makes the draws repeatable; without it each run draws anew and says its seed
+    #[arg(long)]
+    pub seed: Option<u64>,
+
+    /// Tokens of the answer, at most
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+
+    /// End before this text (repeat for more)
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+
+    /// Image tokens a picture may take, as MIN-MAX or MAX; the model's own limits otherwise
+    #[arg(long, value_name = "MIN-MAX")]
+    pub image_tokens: Option<TokenLimits>,
+
+    /// Write clips into the prompt as transformers 5 does, not as the release (4.57) did
+    #[arg(long)]
+    pub video_prompt_v5: bool,
+
+    /// Write "Picture 1: " and so on before each picture
+    #[arg(long)]
+    pub add_vision_id: bool,
+
+    /// Print one JSON object with text, tokens, log-probabilities and times instead of the text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever kept it from answering.
+pub fn run(args: &GenerateArgs) -> Result<()> {
+    let request = request(args)?;
+    let gpu = Gpu::new(&args.model.gpu_options())?;
+    let engine = Engine::start(gpu, Arc::new(|| {}))?;
+    let info = load(&engine, &args.model)?;
+    let (mut request, seed_drawn) = with_sampling(request, args, &info.defaults)?;
+    request.image_tokens = args.image_tokens.map(|limits| limits.resolve(info.image_tokens.0));
+    if seed_drawn {
+        eprintln!("seed {}", request.sampling.seed);
+    }
+    let sampling = request.sampling;
+    let answer = engine.ask(request);
+    let mut told = Told::default();
+    for event in &answer.events {
+        match event {
+            AnswerEvent::Token(token) => {
+                if !args.json {
+                    print(&token.text)?;
+                }
+                told.tokens.push(*token);
+            }
+            AnswerEvent::Text(text) if !args.json => print(&text)?,
+            AnswerEvent::Picture(report) => {
+                let cost = report.vision_secs.map_or("reused".to_owned(), |s| format!("{:.0} ms", s * 1e3));
+                eprintln!(
+                    "{} {}: seen at {}x{}, {} tokens, {cost}",
+                    if report.is_clip { "clip" } else { "picture" },
+                    report.index + 1,
+                    report.resized.0,
+                    report.resized.1,
+                    report.tokens
+                );
+                told.pictures.push(report);
+            }
+            AnswerEvent::Prepared { prompt_text, .. } => told.prompt_text = prompt_text.to_string(),
+            AnswerEvent::Finished(summary) => {
+                if args.json {
+                    return print_json(&report(&info, &told, &summary, &sampling));
+                }
+                if !summary.text.ends_with('\n') {
+                    print("\n")?;
+                }
+                say_figures(&summary);
+                return Ok(());
+            }
+            AnswerEvent::Failed(error) => return Err(error),
+            AnswerEvent::Text(_) | AnswerEvent::Vision { .. } | AnswerEvent::Prefill { .. } => {}
+        }
+    }
+    Err(Error::new("answering", "the engine stopped without a word").help("please report this"))
+}
+
+#[derive(Default)]
+struct Told {
+    prompt_text: String,
+    pictures: Vec<crate::engine::PictureReport>,
+    tokens: Vec<TokenEvent>,
+}
+
+fn say_figures(s: &Summary) {
+    let reason = match s.reason {
+        StopReason::End => "the model ended it",
+        StopReason::StopString => "a stop string ended it",
+        StopReason::MaxTokens => "it reached --max-tokens",
+        StopReason::ContextFull => "the context is full",
+        StopReason::Cancelled => "cancelled",
+    };
+    eprintln!(
+        "{} prompt tokens, vision {:.0} ms, prefill {:.1} tok/s, first token after {:.0} ms; {} tokens at {:.1} tok/s; {reason}",
+        s.prompt_tokens,
+        s.vision_secs * 1e3,
+        s.prefill_tok_s(),
+        s.ttft_secs * 1e3,
+        s.ids.len(),
+        s.decode_tok_s(),
+    );
+}
+
+fn report(info: &ModelInfo, told: &Told, s: &Summary, sampling: &Sampling) -> Value {
+    let tokens: Vec<Value> = told
+        .tokens
+        .iter()
+        .map(|t| {
+            json!({
+                "id": t.record.id, "text": t.text, "logprob": t.record.logprob, "rank": t.record.rank,
+                "entropy": t.record.entropy, "top": t.record.alternatives,
+                "gpu_ms": (t.times.end_ns.saturating_sub(t.times.begin_ns)) as f64 / 1e6,
+            })
+        })
+        .collect();
+    let pictures: Vec<Value> = told
+        .pictures
+        .iter()
+        .map(|p| {
+            json!({
+                "clip": p.is_clip, "width": p.resized.0, "height": p.resized.1, "grid_thw": p.grid,
+                "tokens": p.tokens, "vision_ms": p.vision_secs.map(|s| s * 1e3),
+            })
+        })
+        .collect();
+    json!({
+        "model": info.name, "recipe": info.recipe.name(), "text": s.text, "ids": s.ids, "stop_reason": s.reason,
+        "prompt_text": told.prompt_text, "prompt_tokens": s.prompt_tokens, "reused_tokens": s.reused_tokens,
+        "pictures": pictures, "sampling": sampling, "vision_ms": s.vision_secs * 1e3, "ttft_ms": s.ttft_secs * 1e3,
+        "prefill_tok_s": s.prefill_tok_s(), "decode_tok_s": s.decode_tok_s(), "load_s": info.load_secs, "tokens": tokens,
+    })
+}
+
+/// Loads the model, saying how far it is.
+pub(super) fn load(engine: &Engine, args: &ModelArgs) -> Result<ModelInfo> {
+    let options = LoadOptions { context: args.context, ..LoadOptions::default() };
+    let load = engine.load(LoadRequest { folder: args.folder()?.clone(), recipe: args.recipe, options });
+    let mut converting = ProgressLine::new("converting");
+    let mut loading = ProgressLine::new("loading");
+    for event in &load.events {
+        match event {
+            LoadEvent::Converting { done_bytes, total_bytes } => {
+                converting.show(&Progress { stage: Stage::Converting, done_bytes, total_bytes, tensor: "" });
+            }
+            LoadEvent::Plan(plan) => {
+                converting.end();
+                eprintln!(
+                    "memory: {:.2} GB of weights, {:.2} GB for a context of {} tokens",
+                    plan.weights_bytes as f64 / 1e9,
+                    plan.kv_bytes as f64 / 1e9,
+                    plan.context
+                );
+            }
+            LoadEvent::Uploading { done_bytes, total_bytes } => {
+                loading.show(&Progress { stage: Stage::Converting, done_bytes, total_bytes, tensor: "" });
+            }
+            LoadEvent::Loaded(info) => {
+                loading.end();
+                eprintln!("{} ({}) loaded in {:.1} s", info.name, info.recipe, info.load_secs);
+                return Ok(*info);
+            }
+            LoadEvent::Failed(error) => {
+                converting.end();
+                loading.end();
+                return Err(error);
+            }
+        }
+    }
+    Err(Error::new("loading the model", "the engine stopped without a word").help("please report this"))
+}
+
+/// The conversation the arguments describe.
+fn request(args: &GenerateArgs) -> Result<Request> {
+    let (mut messages, mut tools) = (Vec::new(), None);
+    if let Some(file) = &args.messages {
+        let conversation = read_messages(file)?;
+        messages = conversation.messages;
+        tools = conversation.tools;
+    }
+    if let Some(system) = &args.system {
+        messages.insert(0, Message::text(Role::System, system.clone()));
+    }
+    let mut parts: Vec<Part> = args.image.iter().map(|path| Part::Image(ImageSource::Path(path.clone()))).collect();
+    for path in &args.video {
+        parts.push(Part::Video(clip(path, args.fps)?));
+    }
+    if let Some(prompt) = &args.prompt {
+        parts.push(Part::Text(prompt.clone()));
+    }
+    if !parts.is_empty() {
+        messages.push(Message::new(Role::User, parts));
+    }
+    if messages.is_empty() {
+        return Err(Error::new("asking", "there is no question").help("give a PROMPT, or --messages FILE"));
+    }
+    let mut request = Request::new(messages);
+    request.tools = tools;
+    request.max_tokens = args.max_tokens;
+    request.stop.clone_from(&args.stop);
+    request.add_vision_id = args.add_vision_id;
+    if args.video_prompt_v5 {
+        request.video_prompt = VideoPrompt::V5;
+    }
+    Ok(request)
+}
+
+/// Reads a conversation; relative paths in it start at the current folder.
+pub(super) fn read_messages(file: &Path) -> Result<crate::chat::openai::Conversation> {
+    let doing = "reading the messages";
+    let text = std::fs::read_to_string(file).map_err(|e| Error::new(doing, e).at_path(file))?;
+    parse_conversation(&text, Path::new("")).map_err(|e| e.at_path(file))
+}
+
+fn clip(path: &Path, fps: Option<f64>) -> Result<VideoSource> {
+    if !path.is_dir() {
+        return Ok(VideoSource::Animation { file: ImageSource::Path(path.to_owned()), fps });
+    }
+    let doing = "reading the clip";
+    let entries = std::fs::read_dir(path).map_err(|e| Error::new(doing, e).at_path(path))?;
+    let mut frames: Vec<PathBuf> = entries
+        .map(|entry| entry.map(|e| e.path()).map_err(|e| Error::new(doing, e).at_path(path)))
+        .collect::<Result<_>>()?;
+    frames.retain(|f| f.is_file() && !f.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')));
+    frames.sort();
+    Ok(VideoSource::Frames { frames: frames.into_iter().map(ImageSource::Path).collect(), fps })
+}
+
+/// A range of image tokens as the user writes it: `MIN-MAX`, or `MAX` with the model's own minimum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenLimits {
+    min: Option<u32>,
+    max: u32,
+}
+
+impl TokenLimits {
+    /// With the model's own minimum where none is given.
+    #[must_use]
+    pub fn resolve(self, model_min: usize) -> TokenRange {
+        let model_min = u32::try_from(model_min).unwrap_or(u32::MAX).clamp(1, self.max);
+        TokenRange { min_tokens: self.min.unwrap_or(model_min), max_tokens: self.max }
+    }
+}
+
+impl std::str::FromStr for TokenLimits {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let parse = |s: &str| s.trim().parse::<u32>().ok().filter(|&n| n > 0);
+        let limits = match text.split_once('-') {
+            Some((min, max)) => parse(min).zip(parse(max)).map(|(min, max)| Self { min: Some(min), max }),
+            None => parse(text).map(|max| Self { min: None, max }),
+        };
+        limits
+            .filter(|l| l.min.is_none_or(|min| min <= l.max))
+            .ok_or_else(|| "write MIN-MAX, like 256-1024, or MAX".to_owned())
+    }
+}
+
+/// The request with the settings given, the model's own where none is; was the seed drawn here?
+fn with_sampling(mut request: Request, args: &GenerateArgs, defaults: &GenerationDefaults) -> Result<(Request, bool)> {
+    let mut sampling = Sampling {
+        temperature: if defaults.do_sample { defaults.temperature } else { 0.0 },
+        top_p: defaults.top_p,
+        top_k: defaults.top_k,
+        min_p: 0.0,
+        presence_penalty: 0.0,
+        repetition_penalty: defaults.repetition_penalty,
+        seed: 0,
+    };
+    if args.greedy {
+        sampling = Sampling::GREEDY;
+    }
+    let set = |to: &mut f32, given: Option<f32>| {
+        if let Some(value) = given {
+            *to = value;
+        }
+    };
+    set(&mut sampling.temperature, args.temperature);
+    set(&mut sampling.top_p, args.top_p);
+    set(&mut sampling.min_p, args.min_p);
+    set(&mut sampling.presence_penalty, args.presence_penalty);
+    set(&mut sampling.repetition_penalty, args.repetition_penalty);
+    sampling.top_k = args.top_k.unwrap_or(sampling.top_k);
+    let drawn = args.seed.is_none() && sampling.temperature > 0.0;
+    sampling.seed = args.seed.unwrap_or_else(|| {
+        if drawn {
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| u64::from(d.subsec_nanos()) ^ (d.as_secs() << 20))
+        } else {
+            0
+        }
+    });
+    sampling.check()?;
+    request.sampling = sampling;
+    Ok((request, drawn))
+}

@@ -1,0 +1,138 @@
+//! The command line: one file a subcommand, on the same library the window uses. Answers go to standard
+//! output, all else to standard error.
+
+pub mod bench;
+pub mod convert;
+pub mod devices;
+pub mod generate;
+pub mod synth;
+pub mod trace;
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, GpuOptions};
+use crate::model::loaded::LoadOptions;
+use crate::model::recipe::Recipe;
+use crate::model::source::ModelSource;
+use convert::ProgressLine;
+
+/// Talk about pictures with Qwen3-VL, in one process, on any GPU.
+///
+/// Without a command the window opens. Models are folders: a checkpoint as on the Hugging Face hub (converted once, into the
+/// cache), or one made by `ocelli convert`. Answers go to standard output, everything else to standard error; the exit
+/// status is 0, or 1 with one line that says what went wrong and what to do.
+#[derive(Parser, Debug)]
+#[command(name = "ocelli", version, max_term_width = 110)]
+pub struct Cli {
+    /// What to do; nothing: open the window
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Model and device for the window
+    #[command(flatten)]
+    pub window: ModelArgs,
+}
+
+/// The subcommands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Ask a question about pictures, or just a question
+    Generate(Box<generate::GenerateArgs>),
+    /// Make a hub checkpoint into the form Ocelli loads
+    Convert(convert::ConvertArgs),
+    /// Measure speed and memory
+    Bench(bench::BenchArgs),
+    /// Record every stage of a prompt, for comparing numbers
+    Trace(trace::TraceArgs),
+    /// List the adapters of this machine
+    Devices(devices::DevicesArgs),
+    /// Write a checkpoint of a real size with random weights, for measuring
+    Synth(synth::SynthArgs),
+}
+
+/// Which model, and on which device.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct ModelArgs {
+    /// Folder of the model: a hub checkpoint or a converted one
+    #[arg(long, value_name = "FOLDER", env = "OCELLI_MODEL")]
+    pub model: Option<PathBuf>,
+
+    /// How to store the weights of a hub checkpoint: int8hu (the default), int8lin, f16 or f32
+    #[arg(long, value_name = "RECIPE")]
+    pub recipe: Option<Recipe>,
+
+    /// Tokens of context to make room for: prompt, pictures and answer together
+    #[arg(long, value_name = "TOKENS", default_value_t = LoadOptions::default().context)]
+    pub context: usize,
+
+    /// Adapter: part of its name or its number in `ocelli devices`
+    #[arg(long, value_name = "NAME", env = "OCELLI_ADAPTER")]
+    pub adapter: Option<String>,
+}
+
+impl ModelArgs {
+    /// The device asked for.
+    #[must_use]
+    pub fn gpu_options(&self) -> GpuOptions {
+        GpuOptions { adapter: self.adapter.clone(), ..GpuOptions::default() }
+    }
+
+    /// The model folder asked for.
+    ///
+    /// # Errors
+    /// None was.
+    pub fn folder(&self) -> Result<&PathBuf> {
+        self.model.as_ref().ok_or_else(|| {
+            Error::new("looking for the model", "none is named")
+                .help("give its folder with --model, or set OCELLI_MODEL; `ocelli synth` makes one with random weights to try")
+        })
+    }
+
+    /// Opens the device and the model's files, converting a hub checkpoint if need be.
+    ///
+    /// # Errors
+    /// No adapter, no model, or a damaged one.
+    pub fn open(&self) -> Result<(Gpu, ModelSource)> {
+        let folder = self.folder()?;
+        let mut line = ProgressLine::new("converting");
+        let source = ModelSource::resolve(folder, self.recipe, &mut |p| line.show(p), &AtomicBool::new(false));
+        line.end();
+        let gpu = Gpu::new(&self.gpu_options())?;
+        Ok((gpu, source?))
+    }
+}
+
+/// Runs what was asked for.
+///
+/// # Errors
+/// Whatever stopped it.
+pub fn run(cli: &Cli) -> Result<()> {
+    match &cli.command {
+        None => Err(Error::new("opening the window", "this build has none yet").help("use a subcommand: ocelli --help")),
+        Some(Command::Generate(args)) => generate::run(args),
+        Some(Command::Convert(args)) => convert::run(args),
+        Some(Command::Bench(args)) => bench::run(args),
+        Some(Command::Trace(args)) => trace::run(args),
+        Some(Command::Devices(args)) => devices::run(args),
+        Some(Command::Synth(args)) => synth::run(args),
+    }
+}
+
+/// Writes to standard output; a reader that went away is no error of ours.
+pub(crate) fn print(text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::new("writing to standard output", e)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a JSON object and a newline to standard output.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string(value).map_err(|e| Error::new("writing JSON", e))?;
+    print(&(text + "\n"))
+}
