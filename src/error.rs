@@ -123,7 +123,13 @@ mod tests {
 
     #[test]
     fn an_error_reads_as_one_line_with_subject_cause_and_advice() {
-        let e = Error::new("reading tensor", "it ends\nearly").at("a.weight").at("model.safetensors").help("download it again");
-        assert_eq!(e.to_string(), "reading tensor a.weight in model.safetensors: it ends early (download it again)");
+        let e = Error::new("reading tensor", "it ends\nearly")
+            .at("a.weight")
+            .at("model.safetensors")
+            .help("download it again");
+        assert_eq!(
+            e.to_string(),
+            "reading tensor a.weight in model.safetensors: it ends early (download it again)"
+        );
     }
 }

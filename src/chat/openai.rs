@@ -374,6 +374,13 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_read_to_the_last_bit() {
+        // Wants serde_json's feature `float_roundtrip`; tools and frame rates would differ from Python's without.
+        let number: f64 = serde_json::from_str("96.64999999999999").unwrap();
+        assert_eq!(number.to_bits(), 96.649_999_999_999_99_f64.to_bits());
+    }
+
+    #[test]
     fn a_data_url_is_decoded() {
         let json = r#"[{"role": "user", "content": [{"type": "image", "image": "data:image/png;base64,iVBORw0K"}]}]"#;
         let [ImageSource::Bytes { bytes, name }] = &images(json)[..] else { panic!("not bytes") };

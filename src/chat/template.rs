@@ -417,6 +417,18 @@ mod tests {
     }
 
     #[test]
+    fn a_template_can_be_shared_between_threads() {
+        fn shared<T: Send + Sync>(_: &T) {}
+        shared(&ChatTemplate::from_source("", "test").unwrap());
+    }
+
+    #[test]
+    fn a_very_long_conversation_is_not_stopped() {
+        let messages = vec![Message::text(Role::User, "x".repeat(1000)); 10_000];
+        assert!(render(CHATML, &messages, &RenderOptions::default()).is_ok());
+    }
+
+    #[test]
     fn malformed_templates_name_their_file() {
         let e = ChatTemplate::from_source("{% if %}", "chat_template.jinja").unwrap_err().to_string();
         assert!(e.contains("chat_template.jinja"), "{e}");

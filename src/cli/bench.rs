@@ -95,14 +95,21 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     eprintln!("measuring the device's read bandwidth");
     let copy_gb_s = measure_read_bandwidth(&gpu)?;
     eprintln!("loading");
-    let mut model = LoadedModel::load(&gpu, &source.model, &LoadOptions { context: args.model.context, ..LoadOptions::default() }, &mut |_, _| Ok(()))?;
+    let mut model = LoadedModel::load(
+        &gpu,
+        &source.model,
+        &LoadOptions { context: args.model.context, ..LoadOptions::default() },
+        &mut |_, _| Ok(()),
+    )?;
     let size = image_size(&args.image_size, &model)?;
     let mut bench = Bench { gpu: &gpu, model: &mut model, random: Random::new(), size };
     let report = bench.measure(args, &source.name, copy_gb_s)?;
     if args.json {
         return print_json(&report);
     }
-    let vision = report.vision_ms.map_or("none".to_owned(), |ms| format!("{ms:.1} ms for {} tokens", report.image_tokens));
+    let vision = report
+        .vision_ms
+        .map_or("none".to_owned(), |ms| format!("{ms:.1} ms for {} tokens", report.image_tokens));
     print(&format!(
         "adapter    {} ({})\nmodel      {} {}\nload       {:.1} s\nvision     {vision}\nprefill    {:.1} tok/s\ndecode     {:.2} tok/s, \
          batch {}\nttft       {:.0} ms\nbandwidth  {:.2} of {:.2} GB/s ({:.0} %), {:.2} GB a step\nmemory     {:.0} MB on the device, peak {} MB resident\n",
@@ -127,7 +134,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 /// Patches (rows, columns) of the asked size; `None` for no picture.
 fn image_size(text: &str, model: &LoadedModel) -> Result<Option<(usize, usize)>> {
     let doing = "reading --image-size";
-    let parsed = text.split_once(['x', 'X']).and_then(|(w, h)| Some((w.parse::<usize>().ok()?, h.parse::<usize>().ok()?)));
+    let parsed = text
+        .split_once(['x', 'X'])
+        .and_then(|(w, h)| Some((w.parse::<usize>().ok()?, h.parse::<usize>().ok()?)));
     let Some((width, height)) = parsed else {
         return Err(Error::new(doing, format!("'{text}' is no size")).help("write it like 448x448"));
     };
@@ -176,7 +185,11 @@ impl Bench<'_> {
         let prompt = args.prompt_tokens + image_tokens;
         let needed = (prompt + args.new_tokens).next_multiple_of(PAGE_TOKENS) * args.batch;
         if needed > self.model.context() {
-            let why = format!("{} sessions need {needed} tokens of context and there are {}", args.batch, self.model.context());
+            let why = format!(
+                "{} sessions need {needed} tokens of context and there are {}",
+                args.batch,
+                self.model.context()
+            );
             return Err(Error::new("benchmarking", why).help("set a larger --context"));
         }
         eprintln!("warming up: compiling kernels");
@@ -230,7 +243,9 @@ impl Bench<'_> {
         let seed = self.random.next();
         let pixels = move |rows: std::ops::Range<usize>| {
             let mut random = Random(seed ^ rows.start as u64);
-            (0..rows.len() * width).map(|_| (random.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
+            (0..rows.len() * width)
+                .map(|_| (random.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0)
+                .collect()
         };
         let model = &mut *self.model;
         let mut key = [0u8; 32];
@@ -249,7 +264,13 @@ impl Bench<'_> {
 
     /// Prefills a slot to its first token, seconds. Its pages begin at page `first_token / 64`; the first
     /// `image_tokens` tokens are rows of the picture arena.
-    fn session(&mut self, slot: usize, first_token: usize, tokens: usize, image_tokens: usize) -> Result<f64> {
+    fn session(
+        &mut self,
+        slot: usize,
+        first_token: usize,
+        tokens: usize,
+        image_tokens: usize,
+    ) -> Result<f64> {
         let model = &mut *self.model;
         let pages: Vec<u32> = (0..model.cache.pages - first_token / PAGE_TOKENS)
             .filter_map(|p| u32::try_from(first_token / PAGE_TOKENS + p).ok())
@@ -260,8 +281,15 @@ impl Bench<'_> {
         let word = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let rows: Vec<RowInfo> = (0..tokens)
             .map(|i| {
-                let token = if i < image_tokens { vocab + i } else { (self.random.next() % vocab as u64) as usize };
-                RowInfo { token: word(token), position: [word(i); 3], index: word(i), slot: word(slot), ..RowInfo::default() }
+                let token =
+                    if i < image_tokens { vocab + i } else { (self.random.next() % vocab as u64) as usize };
+                RowInfo {
+                    token: word(token),
+                    position: [word(i); 3],
+                    index: word(i),
+                    slot: word(slot),
+                    ..RowInfo::default()
+                }
             })
             .collect();
         model.recorder.finish()?;

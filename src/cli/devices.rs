@@ -22,7 +22,9 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
         return print_json(&adapters);
     }
     if adapters.is_empty() {
-        eprintln!("no Vulkan, Metal or DX12 adapter was found; on Debian, `apt install mesa-vulkan-drivers` brings a software device");
+        eprintln!(
+            "no Vulkan, Metal or DX12 adapter was found; on Debian, `apt install mesa-vulkan-drivers` brings a software device"
+        );
     }
     let mut text = String::new();
     for a in adapters {

@@ -10,7 +10,9 @@ use super::convert::ProgressLine;
 use super::{ModelArgs, print, print_json};
 use crate::chat::message::{ImageSource, Message, Part, Role, VideoSource};
 use crate::chat::openai::parse_conversation;
-use crate::engine::{AnswerEvent, Engine, LoadEvent, LoadRequest, ModelInfo, Request, StopReason, Summary, TokenEvent};
+use crate::engine::{
+    AnswerEvent, Engine, LoadEvent, LoadRequest, ModelInfo, Request, StopReason, Summary, TokenEvent,
+};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::model::config::GenerationDefaults;
@@ -273,7 +275,8 @@ fn request(args: &GenerateArgs) -> Result<Request> {
     if let Some(system) = &args.system {
         messages.insert(0, Message::text(Role::System, system.clone()));
     }
-    let mut parts: Vec<Part> = args.image.iter().map(|path| Part::Image(ImageSource::Path(path.clone()))).collect();
+    let mut parts: Vec<Part> =
+        args.image.iter().map(|path| Part::Image(ImageSource::Path(path.clone()))).collect();
     for path in &args.video {
         parts.push(Part::Video(clip(path, args.fps)?));
     }
@@ -350,7 +353,11 @@ impl std::str::FromStr for TokenLimits {
 }
 
 /// The request with the settings given, the model's own where none is; was the seed drawn here?
-fn with_sampling(mut request: Request, args: &GenerateArgs, defaults: &GenerationDefaults) -> Result<(Request, bool)> {
+fn with_sampling(
+    mut request: Request,
+    args: &GenerateArgs,
+    defaults: &GenerationDefaults,
+) -> Result<(Request, bool)> {
     let mut sampling = Sampling {
         temperature: if defaults.do_sample { defaults.temperature } else { 0.0 },
         top_p: defaults.top_p,
@@ -377,7 +384,9 @@ fn with_sampling(mut request: Request, args: &GenerateArgs, defaults: &Generatio
     let drawn = args.seed.is_none() && sampling.temperature > 0.0;
     sampling.seed = args.seed.unwrap_or_else(|| {
         if drawn {
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| u64::from(d.subsec_nanos()) ^ (d.as_secs() << 20))
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(1, |d| u64::from(d.subsec_nanos()) ^ (d.as_secs() << 20))
         } else {
             0
         }

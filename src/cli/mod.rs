@@ -98,7 +98,8 @@ impl ModelArgs {
     pub fn open(&self) -> Result<(Gpu, ModelSource)> {
         let folder = self.folder()?;
         let mut line = ProgressLine::new("converting");
-        let source = ModelSource::resolve(folder, self.recipe, &mut |p| line.show(p), &AtomicBool::new(false));
+        let source =
+            ModelSource::resolve(folder, self.recipe, &mut |p| line.show(p), &AtomicBool::new(false));
         line.end();
         let gpu = Gpu::new(&self.gpu_options())?;
         Ok((gpu, source?))
@@ -111,7 +112,8 @@ impl ModelArgs {
 /// Whatever stopped it.
 pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
-        None => Err(Error::new("opening the window", "this build has none yet").help("use a subcommand: ocelli --help")),
+        None => Err(Error::new("opening the window", "this build has none yet")
+            .help("use a subcommand: ocelli --help")),
         Some(Command::Generate(args)) => generate::run(args),
         Some(Command::Convert(args)) => convert::run(args),
         Some(Command::Bench(args)) => bench::run(args),
@@ -126,7 +128,9 @@ pub(crate) fn print(text: &str) -> Result<()> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::new("writing to standard output", e)),
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new("writing to standard output", e))
+        }
         _ => Ok(()),
     }
 }

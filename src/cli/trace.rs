@@ -72,7 +72,10 @@ pub fn run(args: &TraceArgs) -> Result<()> {
     let prepared = front_end.prepare(&request, &|| false)?;
     let (needed, context) = (prepared.prompt.input_ids.len() + args.tokens, args.model.context);
     if needed > context {
-        let why = format!("prompt and {} tokens need {needed} tokens of context and there are {context}", args.tokens);
+        let why = format!(
+            "prompt and {} tokens need {needed} tokens of context and there are {context}",
+            args.tokens
+        );
         return Err(Error::new("tracing", why).help("set a larger --context"));
     }
     let options = LoadOptions { context, prefill_rows: args.chunk.clamp(1, 4096), ..LoadOptions::default() };
@@ -92,7 +95,8 @@ fn write(out: &Path, prepared: &Prepared, result: &Trace) -> Result<()> {
         };
         if list.is_empty() { Value::Null } else { json!(list) }
     };
-    let top5: Vec<Value> = result.greedy.iter().map(|r| json!(r.alternatives.iter().take(5).collect::<Vec<_>>())).collect();
+    let top5: Vec<Value> =
+        result.greedy.iter().map(|r| json!(r.alternatives.iter().take(5).collect::<Vec<_>>())).collect();
     let prompt = &prepared.prompt;
     let summary = json!({
         "prompt_text": prompt.text,

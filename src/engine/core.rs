@@ -111,7 +111,12 @@ impl Core {
         self.generation += 1;
     }
 
-    fn load(&mut self, request: &LoadRequest, events: &Events<LoadEvent>, cancel: &Cancel) -> Result<ModelInfo> {
+    fn load(
+        &mut self,
+        request: &LoadRequest,
+        events: &Events<LoadEvent>,
+        cancel: &Cancel,
+    ) -> Result<ModelInfo> {
         let start = Instant::now();
         self.gpu.check()?;
         let mut converting = |p: &Progress<'_>| {
@@ -163,14 +168,19 @@ impl Core {
     fn ask(&self, request: Request, events: Events<AnswerEvent>, cancel: Cancel) {
         let doing = "answering";
         let Some(running) = &self.running else {
-            events.send(AnswerEvent::Failed(Error::new(doing, "no model is loaded").help("open a model folder first")));
+            events.send(AnswerEvent::Failed(
+                Error::new(doing, "no model is loaded").help("open a model folder first"),
+            ));
             return;
         };
         let (front_end, own, generation) = (running.front_end.clone(), self.own.clone(), self.generation);
         let asked = Instant::now();
         let refused = events.clone();
         let made = std::thread::Builder::new().name("prompt".into()).spawn(move || {
-            let prepared = request.sampling.check().and_then(|()| front_end.prepare(&request, &|| cancel.is_cancelled()));
+            let prepared = request
+                .sampling
+                .check()
+                .and_then(|()| front_end.prepare(&request, &|| cancel.is_cancelled()));
             let waiting = Waiting { request, prepared, events, cancel, asked, generation };
             let _ = own.send(Command::Prepared(Box::new(waiting)));
         });
@@ -189,7 +199,9 @@ impl Core {
             let Some(waiting) = self.waiting.pop_front() else { return };
             let events = waiting.events.clone();
             if waiting.generation != self.generation {
-                events.send(AnswerEvent::Failed(Error::new("answering", "the model was changed meanwhile").help("ask again")));
+                events.send(AnswerEvent::Failed(
+                    Error::new("answering", "the model was changed meanwhile").help("ask again"),
+                ));
                 continue;
             }
             if let Err(error) = running.begin(slot, waiting) {
@@ -210,12 +222,16 @@ impl Running {
         let prepared: Prepared = prepared?;
         let total = prepared.prompt.input_ids.len();
         let context = self.model.context();
-        events.send(AnswerEvent::Prepared { prompt_tokens: total, prompt_text: prepared.prompt.text.as_str().into() });
+        events.send(AnswerEvent::Prepared {
+            prompt_tokens: total,
+            prompt_text: prepared.prompt.text.as_str().into(),
+        });
         if total == 0 {
             return Err(Error::new("answering", "the prompt is empty").help("type a question"));
         }
         if total >= context {
-            let why = format!("the prompt has {total} tokens and the context holds {context}, the answer included");
+            let why =
+                format!("the prompt has {total} tokens and the context holds {context}, the answer included");
             return Err(Error::new("answering", why)
                 .help("load the model with a larger --context, give pictures fewer image tokens, or shorten the chat")
                 .kind(ErrorKind::DoesNotFit));
@@ -362,7 +378,9 @@ impl Running {
             session.pinned.push(key);
             let vocab = self.model.config.text.vocab_size;
             for span in &spans {
-                for (row, token) in (span.first_row()..).zip(&mut session.tokens[span.start..span.start + span.len]) {
+                for (row, token) in
+                    (span.first_row()..).zip(&mut session.tokens[span.start..span.start + span.len])
+                {
                     *token = u32::try_from(vocab + first_slot + row).unwrap_or(u32::MAX);
                 }
             }
@@ -372,7 +390,12 @@ impl Running {
     }
 
     /// Runs the tower over all frames of a picture or clip; the first slot of its rows.
-    fn encode(&mut self, session: &Session, span: &crate::model::prompt::VisionSpan, index: usize) -> Result<usize> {
+    fn encode(
+        &mut self,
+        session: &Session,
+        span: &crate::model::prompt::VisionSpan,
+        index: usize,
+    ) -> Result<usize> {
         let picture = session.prepared.picture(span);
         let grid = picture.grid();
         let (gh, gw) = (grid.h as usize, grid.w as usize);
@@ -382,11 +405,23 @@ impl Running {
         let first_slot = model.arena.allocate(&mut model.recorder, key, picture.num_tokens())?;
         for t in 0..frames {
             let patches = grid.frame_patches();
-            let frame = Frame { gh, gw, pixels: &|rows| picture.pixel_values(t * patches + rows.start..t * patches + rows.end) };
+            let frame = Frame {
+                gh,
+                gw,
+                pixels: &|rows| picture.pixel_values(t * patches + rows.start..t * patches + rows.end),
+            };
             let slot = first_slot + t * picture.tokens_per_frame();
             let mut progress = |done: usize, total: usize| {
-                session.events.send(AnswerEvent::Vision { index, done: t * total + done, total: frames * total });
-                if session.cancel.is_cancelled() { Err(Error::cancelled("encoding a picture")) } else { Ok(()) }
+                session.events.send(AnswerEvent::Vision {
+                    index,
+                    done: t * total + done,
+                    total: frames * total,
+                });
+                if session.cancel.is_cancelled() {
+                    Err(Error::cancelled("encoding a picture"))
+                } else {
+                    Ok(())
+                }
             };
             let encoded = model.vision.encode(&mut model.recorder, &model.arena, &frame, slot, &mut progress);
             if let Err(error) = encoded.and_then(|()| model.recorder.finish()) {
@@ -516,7 +551,13 @@ impl Running {
             Matched::Stop(text) => (text, true),
         };
         session.say(&text);
-        session.events.send(AnswerEvent::Token(Box::new(TokenEvent { text, record, times, batch, arrived: now })));
+        session.events.send(AnswerEvent::Token(Box::new(TokenEvent {
+            text,
+            record,
+            times,
+            batch,
+            arrived: now,
+        })));
         let full = session.prepared.prompt.input_ids.len() + session.generated.len() >= context;
         if stopped {
             self.end(slot, StopReason::StopString);

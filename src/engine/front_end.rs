@@ -93,8 +93,13 @@ impl FrontEnd {
         let preprocessors = Preprocessors::from_folder(folder)?;
         let merged = config.vision.patch_size * config.vision.spatial_merge_size;
         if preprocessors.image.factor() as usize != merged {
-            let why = format!("it cuts pictures into {} pixels and config.json into {merged}", preprocessors.image.factor());
-            return Err(Error::new("reading the preprocessor configuration", why).at_path(folder).help("download the model again"));
+            let why = format!(
+                "it cuts pictures into {} pixels and config.json into {merged}",
+                preprocessors.image.factor()
+            );
+            return Err(Error::new("reading the preprocessor configuration", why)
+                .at_path(folder)
+                .help("download the model again"));
         }
         let template = ChatTemplate::from_folder(folder)?;
         Ok(Self { tokenizer: Arc::new(tokenizer), preprocessors, special, template })
@@ -122,13 +127,18 @@ impl FrontEnd {
                 }
                 // The template shows pictures of the user and of tools only.
                 let shown = matches!(message.role, Role::User | Role::Tool);
-                let name = |e: Error| e.at(format!("message {}", index + 1));
+                let name = |e: Error| e.at(format!("message {index}"));
                 match part {
                     Part::Text(_) => {}
-                    _ if !shown => tracing::warn!("pictures in {} messages are ignored by the template", message.role),
+                    _ if !shown => {
+                        tracing::warn!("pictures in {} messages are ignored by the template", message.role)
+                    }
                     Part::Image(source) => {
                         let picture = source.load().map_err(name)?;
-                        images.push(prepare_image(&picture, &self.preprocessors.image, request.image_tokens).map_err(name)?);
+                        images.push(
+                            prepare_image(&picture, &self.preprocessors.image, request.image_tokens)
+                                .map_err(name)?,
+                        );
                     }
                     Part::Video(source) => {
                         let config = self.preprocessors.video().map_err(name)?;
@@ -145,7 +155,8 @@ impl FrontEnd {
             ..RenderOptions::default()
         };
         let rendered = self.template.render(&request.messages, &options, self.tokenizer.added())?;
-        let prompt = build_prompt(&self.tokenizer, &self.special, &rendered, &images, &clips, request.video_prompt)?;
+        let prompt =
+            build_prompt(&self.tokenizer, &self.special, &rendered, &images, &clips, request.video_prompt)?;
         let mut prepared = Prepared { prompt, images, clips, keys: Vec::new() };
         prepared.keys = keys(&prepared);
         Ok(prepared)

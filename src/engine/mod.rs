@@ -10,8 +10,8 @@ mod stop;
 pub mod trace;
 
 pub use api::{
-    Answer, AnswerEvent, Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, Request, StopReason, Summary,
-    TokenEvent,
+    Answer, AnswerEvent, Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, Request, StopReason,
+    Summary, TokenEvent,
 };
 pub use front_end::{FrontEnd, Prepared};
 pub use pages::{PagePool, PrefixCache, Reuse, TokenKey};

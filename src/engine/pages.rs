@@ -135,7 +135,9 @@ impl PrefixCache {
 
     /// Drops the sequence not used for longest; false when there is none.
     pub fn drop_oldest(&mut self, pool: &mut PagePool) -> bool {
-        let Some((at, _)) = self.kept.iter().enumerate().min_by_key(|(_, k)| k.last_use) else { return false };
+        let Some((at, _)) = self.kept.iter().enumerate().min_by_key(|(_, k)| k.last_use) else {
+            return false;
+        };
         self.drop_at(pool, at);
         true
     }

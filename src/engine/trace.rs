@@ -96,7 +96,8 @@ pub fn trace(model: &mut LoadedModel, prepared: &Prepared, tokens: usize, chunk:
     let rows = runner.prefill(&ids, &prepared.prompt.positions.thw, chunk, Some(&taps))?;
     let last = rows - 1;
     let logits = runner.logits(last)?;
-    let mut put = |name: &str, shape: Vec<usize>, values| tensors.insert(name.to_owned(), Recorded { shape, values });
+    let mut put =
+        |name: &str, shape: Vec<usize>, values| tensors.insert(name.to_owned(), Recorded { shape, values });
     put("logits", vec![vocab], logits);
     put("final_norm_last", vec![hidden], gpu.read_f32(runner.model.text.final_normed(), 0, hidden)?);
     put("layer_inputs_last", vec![layers, hidden], gpu.read_f32(&taps.inputs, 0, layers * hidden)?);
@@ -131,9 +132,13 @@ fn record_pictures(
         }
     }
     let width = pictures.first().map_or(1, |p| p.row_len());
-    tensors.insert(pixels_name.to_owned(), Recorded { shape: vec![pixels.len() / width, width], values: pixels });
+    tensors.insert(
+        pixels_name.to_owned(),
+        Recorded { shape: vec![pixels.len() / width, width], values: pixels },
+    );
     for (level, values) in stages.into_iter().enumerate() {
-        let name = if level == 0 { format!("{prefix}embeds") } else { format!("{prefix}deepstack_{}", level - 1) };
+        let name =
+            if level == 0 { format!("{prefix}embeds") } else { format!("{prefix}deepstack_{}", level - 1) };
         tensors.insert(name, Recorded { shape: vec![values.len() / hidden, hidden], values });
     }
     Ok(())

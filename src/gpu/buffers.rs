@@ -57,7 +57,12 @@ impl Gpu {
             return Err(Error::new("allocating GPU memory for", why).at(label).kind(ErrorKind::DoesNotFit));
         }
         let buffer = self.scoped("allocating GPU memory for", label, |device| {
-            device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false })
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(label),
+                size,
+                usage,
+                mapped_at_creation: false,
+            })
         })?;
         self.count_bytes(size);
         Ok(buffer)

@@ -169,12 +169,19 @@ impl Gpu {
         for (name, has, needs) in [
             ("bytes of workgroup memory", limits.max_compute_workgroup_storage_size, NEEDED_WORKGROUP_BYTES),
             ("invocations in a workgroup", limits.max_compute_invocations_per_workgroup, NEEDED_INVOCATIONS),
-            ("storage buffers in a kernel", limits.max_storage_buffers_per_shader_stage, NEEDED_STORAGE_BUFFERS),
+            (
+                "storage buffers in a kernel",
+                limits.max_storage_buffers_per_shader_stage,
+                NEEDED_STORAGE_BUFFERS,
+            ),
         ] {
             if has < needs {
-                return Err(Error::new(doing, format!("it allows {has} {name} and the kernels need {needs}"))
-                    .at(&summary.name)
-                    .help("choose another adapter with --adapter; `ocelli devices` lists them"));
+                return Err(Error::new(
+                    doing,
+                    format!("it allows {has} {name} and the kernels need {needs}"),
+                )
+                .at(&summary.name)
+                .help("choose another adapter with --adapter; `ocelli devices` lists them"));
             }
         }
         let wanted = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY;
@@ -186,7 +193,9 @@ impl Gpu {
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             trace: wgpu::Trace::Off,
         }))
-        .map_err(|e| Error::new(doing, e).at(&summary.name).help("update its driver or choose another with --adapter"))?;
+        .map_err(|e| {
+            Error::new(doing, e).at(&summary.name).help("update its driver or choose another with --adapter")
+        })?;
 
         let fault = Arc::new(Fault::default());
         let seen = fault.clone();
@@ -202,8 +211,10 @@ impl Gpu {
             tracing::error!("{error}");
             seen.set(error.to_string());
         }));
-        let max_binding_bytes = usize::try_from(device.limits().max_storage_buffer_binding_size).unwrap_or(usize::MAX);
-        let max_binding_bytes = options.max_binding_bytes.unwrap_or(usize::MAX).min(max_binding_bytes) / 256 * 256;
+        let max_binding_bytes =
+            usize::try_from(device.limits().max_storage_buffer_binding_size).unwrap_or(usize::MAX);
+        let max_binding_bytes =
+            options.max_binding_bytes.unwrap_or(usize::MAX).min(max_binding_bytes) / 256 * 256;
         Ok(Self(Arc::new(Inner {
             subgroups: summary.subgroups && !options.without_subgroups,
             f16: summary.f16 && !options.without_f16,
@@ -310,15 +321,18 @@ impl Gpu {
         &self.0.registry
     }
 
-    /// The first error the device has reported outside a call, if any.
+    /// The first error the device has reported outside a call since the last time it was asked, if any.
     ///
     /// # Errors
     /// That error; of kind [`ErrorKind::DeviceLost`] when the device is gone.
     pub fn check(&self) -> Result<()> {
-        let message = self.0.fault.message.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let lost = self.0.fault.lost.load(Ordering::Acquire);
+        let mut slot = self.0.fault.message.lock().unwrap_or_else(PoisonError::into_inner);
+        // A refused command is reported once; a lost device stays lost.
+        let message = if lost { slot.clone() } else { slot.take() };
         let Some(message) = message else { return Ok(()) };
         let error = Error::new("running on the GPU", message).at(self.adapter_name());
-        Err(if self.0.fault.lost.load(Ordering::Acquire) {
+        Err(if lost {
             error.help("reload the model; if it happens again, update the driver").kind(ErrorKind::DeviceLost)
         } else {
             error
@@ -326,7 +340,12 @@ impl Gpu {
     }
 
     /// Runs `make` and turns what the device says of it into an error.
-    pub(super) fn scoped<T>(&self, doing: &str, subject: &str, make: impl FnOnce(&wgpu::Device) -> T) -> Result<T> {
+    pub(super) fn scoped<T>(
+        &self,
+        doing: &str,
+        subject: &str,
+        make: impl FnOnce(&wgpu::Device) -> T,
+    ) -> Result<T> {
         let memory = self.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
         let made = make(self.device());

@@ -73,7 +73,10 @@ const KV: (&str, &[&str]) = ("KV", &["f16", "f32"]);
 /// Every kernel the program can dispatch, with its axes.
 pub const FAMILIES: &[Family] = &[
     Family { file: "attention_decode", axes: &[KV, ("HEAD_DIM", &["64", "128"])] },
-    Family { file: "attention_flash", axes: &[("KV", &["f16", "f32", "dense"]), ("HEAD_DIM", &["64", "72", "128"])] },
+    Family {
+        file: "attention_flash",
+        axes: &[("KV", &["f16", "f32", "dense"]), ("HEAD_DIM", &["64", "72", "128"])],
+    },
     Family { file: "attention_reduce", axes: &[("HEAD_DIM", &["64", "128"])] },
     Family { file: "begin_step", axes: &[] },
     Family { file: "embed_pictures", axes: &[] },
@@ -82,7 +85,11 @@ pub const FAMILIES: &[Family] = &[
     Family { file: "matmul", axes: &[WEIGHTS, ("EPILOGUE", &["none", "gelu_tanh", "gelu_erf", "swiglu"])] },
     Family {
         file: "matvec",
-        axes: &[WEIGHTS, ("EPILOGUE", &["none", "gelu_tanh", "gelu_erf", "swiglu"]), ("BATCH", &["1", "2", "4", "8"])],
+        axes: &[
+            WEIGHTS,
+            ("EPILOGUE", &["none", "gelu_tanh", "gelu_erf", "swiglu"]),
+            ("BATCH", &["1", "2", "4", "8"]),
+        ],
     },
     Family { file: "read_bandwidth", axes: &[] },
     Family { file: "rms_norm", axes: &[] },
@@ -161,8 +168,10 @@ impl Gpu {
             entries.extend((1..).zip(&read_only).map(|(binding, &read_only)| {
                 entry(binding, wgpu::BufferBindingType::Storage { read_only }, false)
             }));
-            let layout = device
-                .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
+            let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: Some(&label),
+                entries: &entries,
+            });
             let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: Some(&label),
                 bind_group_layouts: &[Some(&layout)],

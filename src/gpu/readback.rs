@@ -33,7 +33,9 @@ impl Readback {
     pub fn try_read(&self, gpu: &Gpu) -> Result<Option<Vec<u8>>> {
         match self.mapped.try_recv() {
             Err(mpsc::TryRecvError::Empty) => Ok(None),
-            Err(mpsc::TryRecvError::Disconnected) => Err(gpu.check().err().unwrap_or_else(|| Error::new(READING, "the device dropped it"))),
+            Err(mpsc::TryRecvError::Disconnected) => {
+                Err(gpu.check().err().unwrap_or_else(|| Error::new(READING, "the device dropped it")))
+            }
             Ok(Err(e)) => Err(gpu.check().err().unwrap_or_else(|| Error::new(READING, e))),
             Ok(Ok(())) => {
                 let bytes = {
@@ -123,7 +125,8 @@ impl Gpu {
     /// The device failed or memory is short.
     pub fn read_bytes(&self, source: &wgpu::Buffer, offset: u64, len: usize) -> Result<Vec<u8>> {
         let buffer = staging(self, len as u64)?;
-        let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
+        let mut encoder =
+            self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
         encoder.copy_buffer_to_buffer(source, offset, &buffer, 0, buffer.size());
         let submission = self.queue().submit([encoder.finish()]);
         let bytes = Readback::start(buffer, submission).wait(self);

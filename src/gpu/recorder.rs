@@ -85,7 +85,10 @@ struct Timestamps {
 
 impl std::fmt::Debug for Recorder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recorder").field("ops", &self.ops.len()).field("pacing", &self.pacing).finish_non_exhaustive()
+        f.debug_struct("Recorder")
+            .field("ops", &self.ops.len())
+            .field("pacing", &self.pacing)
+            .finish_non_exhaustive()
     }
 }
 
@@ -99,8 +102,11 @@ impl Recorder {
     /// Memory is short.
     pub fn new(gpu: &Gpu, pacing: Pacing) -> Result<Self> {
         use wgpu::BufferUsages as Usage;
-        let params_buffer =
-            gpu.buffer("kernel parameters", (PARAMS_STRIDE * PARAMS_SLOTS) as u64, Usage::UNIFORM | Usage::COPY_DST)?;
+        let params_buffer = gpu.buffer(
+            "kernel parameters",
+            (PARAMS_STRIDE * PARAMS_SLOTS) as u64,
+            Usage::UNIFORM | Usage::COPY_DST,
+        )?;
         let timestamps = if gpu.has_timestamps() {
             Some(Timestamps {
                 set: gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
@@ -170,7 +176,12 @@ impl Recorder {
         cost: f64,
     ) -> Result<()> {
         if buffers.len() != kernel.storages || params.len() * 4 > PARAMS_STRIDE {
-            let why = format!("{} buffers for {} bindings, {} words of parameters", buffers.len(), kernel.storages, params.len());
+            let why = format!(
+                "{} buffers for {} bindings, {} words of parameters",
+                buffers.len(),
+                kernel.storages,
+                params.len()
+            );
             return Err(Error::new("recording kernel", why).at(&kernel.label));
         }
         if workgroups.contains(&0) {
@@ -201,13 +212,25 @@ impl Recorder {
             })
         });
         let bind_group = bind_group.clone();
-        self.ops.push(Op::Dispatch(Dispatch { kernel: kernel.clone(), bind_group, params_offset, workgroups }));
+        self.ops.push(Op::Dispatch(Dispatch {
+            kernel: kernel.clone(),
+            bind_group,
+            params_offset,
+            workgroups,
+        }));
         self.cost += cost;
         Ok(())
     }
 
     /// Adds a copy between two buffers, in order with the dispatches around it. Offsets and sizes are multiples of 4.
-    pub fn copy(&mut self, from: &wgpu::Buffer, from_offset: u64, to: &wgpu::Buffer, to_offset: u64, bytes: u64) {
+    pub fn copy(
+        &mut self,
+        from: &wgpu::Buffer,
+        from_offset: u64,
+        to: &wgpu::Buffer,
+        to_offset: u64,
+        bytes: u64,
+    ) {
         self.ops.push(Op::Copy { from: from.clone(), from_offset, to: to.clone(), to_offset, bytes });
         self.cost += bytes as f64 * 6.0;
     }
@@ -254,7 +277,8 @@ impl Recorder {
                 encoder.copy_buffer_to_buffer(&resolved, 0, &to, record_bytes, TIMES_BYTES);
             }
         })?;
-        let submission = submission.ok_or_else(|| Error::new("reading a step's record", "nothing was submitted"))?;
+        let submission =
+            submission.ok_or_else(|| Error::new("reading a step's record", "nothing was submitted"))?;
         Ok(Readback::start(staging, submission))
     }
 
@@ -285,7 +309,10 @@ impl Recorder {
         }
     }
 
-    fn submit_with(&mut self, end_of_span: bool, finish: impl FnOnce(&mut wgpu::CommandEncoder),
+    fn submit_with(
+        &mut self,
+        end_of_span: bool,
+        finish: impl FnOnce(&mut wgpu::CommandEncoder),
     ) -> Result<Option<wgpu::SubmissionIndex>> {
         if self.ops.is_empty() && !end_of_span {
             return Ok(None);
@@ -295,9 +322,11 @@ impl Recorder {
             self.wait_oldest()?;
         }
         self.gpu.queue().write_buffer(&self.params_buffer, 0, &self.params);
-        let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        let mut encoder =
+            self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         let ops = std::mem::take(&mut self.ops);
-        let runs = ops.chunk_by(|a, b| matches!((a, b), (Op::Dispatch(_), Op::Dispatch(_)))).collect::<Vec<_>>();
+        let runs =
+            ops.chunk_by(|a, b| matches!((a, b), (Op::Dispatch(_), Op::Dispatch(_)))).collect::<Vec<_>>();
         let passes = runs.iter().filter(|run| matches!(run[0], Op::Dispatch(_))).count();
         let mut pass_number = 0;
         for run in runs {
@@ -330,7 +359,11 @@ impl Recorder {
         finish(&mut encoder);
         let index = self.gpu.queue().submit([encoder.finish()]);
         self.submissions += 1;
-        self.outstanding.push_back(Outstanding { index: index.clone(), submitted: Instant::now(), cost: self.cost });
+        self.outstanding.push_back(Outstanding {
+            index: index.clone(),
+            submitted: Instant::now(),
+            cost: self.cost,
+        });
         self.cost = 0.0;
         self.params.clear();
         self.params_seen.clear();

@@ -99,20 +99,27 @@ impl Expander<'_> {
             let number = first + at + 1;
             let word = lines[at].trim_start();
             if let Some(condition) = word.strip_prefix("#if ") {
-                let block = block(lines, at, "#if ", "#endif").ok_or_else(|| fail(file, number, "#if without #endif"))?;
+                let block = block(lines, at, "#if ", "#endif")
+                    .ok_or_else(|| fail(file, number, "#if without #endif"))?;
                 let holds = match condition.split_once("==") {
                     Some((key, value)) => self.defines.get(key.trim()).is_some_and(|v| v == value.trim()),
                     None => self.defines.get(condition.trim()).is_some_and(|v| v != "0"),
                 };
                 let middle = block.middle.unwrap_or(block.end);
-                let (from, to) = if holds { (at + 1, middle) } else { ((middle + 1).min(block.end), block.end) };
+                let (from, to) =
+                    if holds { (at + 1, middle) } else { ((middle + 1).min(block.end), block.end) };
                 self.lines(file, &lines[from..to], first + from)?;
                 at = block.end;
             } else if let Some(head) = word.strip_prefix("#for ") {
-                let block = block(lines, at, "#for ", "#endfor").ok_or_else(|| fail(file, number, "#for without #endfor"))?;
-                let (name, count) = head.trim().split_once(' ').ok_or_else(|| fail(file, number, "#for wants a name and a count"))?;
+                let block = block(lines, at, "#for ", "#endfor")
+                    .ok_or_else(|| fail(file, number, "#for without #endfor"))?;
+                let (name, count) = head
+                    .trim()
+                    .split_once(' ')
+                    .ok_or_else(|| fail(file, number, "#for wants a name and a count"))?;
                 let count = self.defines.get(count.trim()).map_or(count.trim(), String::as_str);
-                let count: usize = count.parse().map_err(|_| fail(file, number, "#for wants a number or a define"))?;
+                let count: usize =
+                    count.parse().map_err(|_| fail(file, number, "#for wants a number or a define"))?;
                 for i in 0..count {
                     self.defines.insert(name.to_owned(), i.to_string());
                     self.lines(file, &lines[at + 1..block.end], first + at + 1)?;

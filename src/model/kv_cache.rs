@@ -51,6 +51,8 @@ pub struct KvCache {
     /// Storage.
     pub format: KvFormat,
     page_bytes: usize,
+    /// One page, on its way from one place of a buffer to another.
+    passing: wgpu::Buffer,
 }
 
 impl KvCache {
@@ -67,7 +69,10 @@ impl KvCache {
     pub fn new(gpu: &Gpu, config: &TextConfig, format: KvFormat, pages: usize) -> Result<Self> {
         let page_bytes = PAGE_TOKENS * config.num_kv_heads * config.head_dim * format.bytes();
         let layer = |what: &str, i: usize| {
-            gpu.storage_buffer(&format!("the KV cache ({what} of layer {i}, {} tokens)", pages * PAGE_TOKENS), pages * page_bytes)
+            gpu.storage_buffer(
+                &format!("the KV cache ({what} of layer {i}, {} tokens)", pages * PAGE_TOKENS),
+                pages * page_bytes,
+            )
         };
         Ok(Self {
             gpu: gpu.clone(),
@@ -77,6 +82,7 @@ impl KvCache {
             pages,
             format,
             page_bytes,
+            passing: gpu.storage_buffer("a passing page of the KV cache", page_bytes)?,
         })
     }
 
@@ -88,14 +94,20 @@ impl KvCache {
 
     /// Writes entries `first..` of a slot's page table.
     pub fn write_page_table(&self, slot: usize, first: usize, pages: &[u32]) {
-        self.gpu.write(&self.page_table, ((slot * self.pages + first) * 4) as u64, bytemuck::cast_slice(pages));
+        self.gpu.write(
+            &self.page_table,
+            ((slot * self.pages + first) * 4) as u64,
+            bytemuck::cast_slice(pages),
+        );
     }
 
     /// Copies a whole page in every layer: a fork that ends in the middle of a page writes into its own copy.
     pub fn copy_page(&self, recorder: &mut Recorder, from: u32, to: u32) {
         let bytes = self.page_bytes as u64;
         for buffer in self.k.iter().chain(&self.v) {
-            recorder.copy(buffer, u64::from(from) * bytes, buffer, u64::from(to) * bytes, bytes);
+            // A buffer cannot be copied onto itself.
+            recorder.copy(buffer, u64::from(from) * bytes, &self.passing, 0, bytes);
+            recorder.copy(&self.passing, 0, buffer, u64::from(to) * bytes, bytes);
         }
     }
 

@@ -178,7 +178,13 @@ impl Linear {
             buffers.extend(slice.scales.as_ref());
             let bytes = slice.rows * w.format.row_cost_bytes(w.cols);
             let flops = 2 * slice.rows * w.cols * product.rows;
-            recorder.dispatch(&kernel, &params, &buffers, [word(gx), word(gy), 1], (bytes * 3 + flops) as f64)?;
+            recorder.dispatch(
+                &kernel,
+                &params,
+                &buffers,
+                [word(gx), word(gy), 1],
+                (bytes * 3 + flops) as f64,
+            )?;
         }
         Ok(())
     }
@@ -219,7 +225,13 @@ impl Linear {
                     let mut buffers = vec![product.x, &slice.data, bias, product.y];
                     buffers.extend(slice.scales.as_ref());
                     let cost = tile_cost * (count * m.div_ceil(TILE)) as f64;
-                    recorder.dispatch(&kernel, &params, &buffers, [word(count), word(m.div_ceil(TILE)), 1], cost)?;
+                    recorder.dispatch(
+                        &kernel,
+                        &params,
+                        &buffers,
+                        [word(count), word(m.div_ceil(TILE)), 1],
+                        cost,
+                    )?;
                     tile += count;
                 }
             }

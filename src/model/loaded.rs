@@ -100,8 +100,13 @@ impl LoadedModel {
         let config = model.config().clone();
         let longest = config.text.max_position_embeddings;
         if options.context == 0 || options.context > longest {
-            let why = format!("a context of {} tokens is asked for and the model allows 1 to {longest}", options.context);
-            return Err(Error::new("loading the model", why).at_path(model.folder()).kind(ErrorKind::DoesNotFit));
+            let why = format!(
+                "a context of {} tokens is asked for and the model allows 1 to {longest}",
+                options.context
+            );
+            return Err(Error::new("loading the model", why)
+                .at_path(model.folder())
+                .kind(ErrorKind::DoesNotFit));
         }
         let plan = MemoryPlan::new(model, options.context);
         // The cache first: what cannot fit is refused before gigabytes are read.
@@ -119,7 +124,9 @@ impl LoadedModel {
         let text = TextDecoder::load(gpu, model, &mut upload, options.prefill_rows, context)?;
         let vision = VisionTower::load(gpu, model, &mut upload)?;
         gpu.queue().submit([]);
-        gpu.device().poll(wgpu::PollType::wait_indefinitely()).map_err(|e| Error::new("loading the model", e))?;
+        gpu.device()
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|e| Error::new("loading the model", e))?;
         gpu.check()?;
         progress(total, total)?;
         Ok(Self {
@@ -155,14 +162,13 @@ impl LoadedModel {
     ///
     /// # Errors
     /// There are too many rows, or the device failed.
-    pub fn prefill(
-        &mut self,
-        rows: &[RowInfo],
-        taps: Option<&super::text_decoder::LayerTaps>,
-    ) -> Result<()> {
+    pub fn prefill(&mut self, rows: &[RowInfo], taps: Option<&super::text_decoder::LayerTaps>) -> Result<()> {
         let Some(last) = rows.last() else { return Ok(()) };
         if rows.len() > self.text.max_rows() {
-            return Err(Error::new("running a prefill pass", format!("{} rows are more than {}", rows.len(), self.text.max_rows())));
+            return Err(Error::new(
+                "running a prefill pass",
+                format!("{} rows are more than {}", rows.len(), self.text.max_rows()),
+            ));
         }
         self.recorder.submit()?;
         self.gpu.write(self.text.rows(), 0, bytemuck::cast_slice(rows));
@@ -176,7 +182,10 @@ impl LoadedModel {
     /// There are too many slots, or the device failed.
     pub fn decode_step(&mut self, slots: &[usize], length: usize) -> Result<()> {
         if slots.is_empty() || slots.len() > MAX_BATCH {
-            return Err(Error::new("running a decode step", format!("{} sessions are not 1 to {MAX_BATCH}", slots.len())));
+            return Err(Error::new(
+                "running a decode step",
+                format!("{} sessions are not 1 to {MAX_BATCH}", slots.len()),
+            ));
         }
         self.sampler.begin_step(&mut self.recorder, self.text.rows(), slots)?;
         let pass = Pass::Decode { length };

@@ -127,7 +127,10 @@ impl PictureArena {
             }
             let oldest = self.entries.iter().filter(|(_, e)| e.pins == 0).min_by_key(|(_, e)| e.last_use);
             let Some((&oldest, _)) = oldest else {
-                let why = format!("the pictures in use and this one's {count} image tokens need more than the {} there is room for", self.slots);
+                let why = format!(
+                    "the pictures in use and this one's {count} image tokens need more than the {} there is room for",
+                    self.slots
+                );
                 return Err(Error::new("encoding a picture", why)
                     .help("use fewer image tokens or fewer pictures at once")
                     .kind(ErrorKind::DoesNotFit));
@@ -140,7 +143,8 @@ impl PictureArena {
 
     /// The first free run of `count` slots.
     fn gap(&self, count: usize) -> Option<usize> {
-        let mut taken: Vec<(usize, usize)> = self.entries.values().map(|e| (e.first, e.first + e.count)).collect();
+        let mut taken: Vec<(usize, usize)> =
+            self.entries.values().map(|e| (e.first, e.first + e.count)).collect();
         taken.sort_unstable();
         let mut at = 0;
         for (first, end) in taken {

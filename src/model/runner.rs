@@ -104,7 +104,13 @@ impl<'a> Runner<'a> {
     ///
     /// # Errors
     /// The device failed.
-    pub fn generate(&mut self, last_row: usize, count: usize, sampling: &Sampling, prompt: &[u32]) -> Result<Vec<TokenRecord>> {
+    pub fn generate(
+        &mut self,
+        last_row: usize,
+        count: usize,
+        sampling: &Sampling,
+        prompt: &[u32],
+    ) -> Result<Vec<TokenRecord>> {
         let mut records = Vec::with_capacity(count);
         let bytes = Sampler::records_bytes();
         let model = &mut *self.model;

@@ -184,7 +184,13 @@ impl Sampler {
     ) -> Result<()> {
         let params = [word(self.vocab), word(first_row)];
         let buffers = [rows, logits, &self.settings, &self.counts, &self.states, &self.records];
-        recorder.dispatch(&self.sample, &params, &buffers, [word(batch), 1, 1], (batch * self.vocab * 40) as f64)
+        recorder.dispatch(
+            &self.sample,
+            &params,
+            &buffers,
+            [word(batch), 1, 1],
+            (batch * self.vocab * 40) as f64,
+        )
     }
 
     /// `[8]` records of the last [`Sampler::sample`].
@@ -215,8 +221,9 @@ impl Sampler {
             return Err(Error::new(doing, "the device returned too few bytes"));
         }
         if words[2] != 0 {
-            return Err(Error::new(doing, "the logits are not numbers (NaN)")
-                .help("the weights are damaged or the driver miscomputes: verify the model, or try --adapter"));
+            return Err(Error::new(doing, "the logits are not numbers (NaN)").help(
+                "the weights are damaged or the driver miscomputes: verify the model, or try --adapter",
+            ));
         }
         let alternatives = (0..ALTERNATIVES)
             .map(|i| (words[8 + i], f32::from_bits(words[8 + ALTERNATIVES + i])))

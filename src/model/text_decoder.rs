@@ -147,25 +147,36 @@ impl TextDecoder {
                     &["q", "k", "v"].map(|x| name(&format!("self_attn.{x}_proj.weight"))),
                     Stacking::Concatenated,
                 )?,
-                head_norms: upload.vectors(&["q", "k"].map(|x| name(&format!("self_attn.{x}_norm.weight"))))?,
+                head_norms: upload
+                    .vectors(&["q", "k"].map(|x| name(&format!("self_attn.{x}_norm.weight"))))?,
                 o: upload.matrix(&name("self_attn.o_proj.weight"), None)?,
                 post_norm: upload.vector(&name("post_attention_layernorm.weight"))?,
-                gate_up: upload
-                    .stacked(&["gate", "up"].map(|x| name(&format!("mlp.{x}_proj.weight"))), Stacking::Interleaved)?,
+                gate_up: upload.stacked(
+                    &["gate", "up"].map(|x| name(&format!("mlp.{x}_proj.weight"))),
+                    Stacking::Interleaved,
+                )?,
                 down: upload.matrix(&name("mlp.down_proj.weight"), None)?,
             });
         }
         let final_norm = upload.vector(FINAL_NORM)?;
-        let head = if model.recipe().has_own_head(text.tie_word_embeddings) { Some(upload.matrix(HEAD, None)?) } else { None };
+        let head = if model.recipe().has_own_head(text.tie_word_embeddings) {
+            Some(upload.matrix(HEAD, None)?)
+        } else {
+            None
+        };
 
         let kv = Self::kv_format(model.recipe());
         let head_dim = text.head_dim;
         if !matches!(head_dim, 64 | 128) {
-            return Err(Error::new("loading the text model", format!("head_dim {head_dim} is not supported, only 64 and 128")));
+            return Err(Error::new(
+                "loading the text model",
+                format!("head_dim {head_dim} is not supported, only 64 and 128"),
+            ));
         }
         let key = |file| KernelKey::new(file).with("KV", kv.name()).with("HEAD_DIM", head_dim);
         let kernels = Kernels {
-            embed_tokens: gpu.kernel(&KernelKey::new("embed_tokens").with("WEIGHTS", embedding.format.name()))?,
+            embed_tokens: gpu
+                .kernel(&KernelKey::new("embed_tokens").with("WEIGHTS", embedding.format.name()))?,
             embed_pictures: gpu.kernel(&KernelKey::new("embed_pictures"))?,
             rms_norm: gpu.kernel(&KernelKey::new("rms_norm"))?,
             rope_and_cache: gpu.kernel(&key("rope_and_cache"))?,
@@ -245,15 +256,20 @@ impl TextDecoder {
     /// Bytes of weights one decode step reads.
     #[must_use]
     pub fn bytes_per_step(&self) -> usize {
-        let layers: usize =
-            self.layers.iter().map(|l| l.qkv.bytes() + l.o.bytes() + l.gate_up.bytes() + l.down.bytes()).sum();
+        let layers: usize = self
+            .layers
+            .iter()
+            .map(|l| l.qkv.bytes() + l.o.bytes() + l.gate_up.bytes() + l.down.bytes())
+            .sum();
         layers + self.head.as_ref().unwrap_or(&self.embedding).bytes()
     }
 
     /// Fills every activation with a word; tests poison them with NaN.
     pub fn fill(&self, value: u32) {
         let b = &self.buffers;
-        for buffer in [&b.x, &b.normed, &b.qkv, &b.q, &b.attended, &b.mlp, &b.flash_state, &b.partial, &b.logits] {
+        for buffer in
+            [&b.x, &b.normed, &b.qkv, &b.q, &b.attended, &b.mlp, &b.flash_state, &b.partial, &b.logits]
+        {
             self.gpu.fill(buffer, value);
         }
     }
@@ -309,18 +325,36 @@ impl TextDecoder {
             let params = [word(hidden), word(slice.first_row), word(slice.rows)];
             let buffers = [&self.buffers.rows, &slice.data, &self.buffers.x];
             let groups = [word((hidden / 4).div_ceil(64)), word(rows), 1];
-            recorder.dispatch(&self.kernels.embed_tokens, &params, &buffers, groups, (rows * hidden * 18) as f64)?;
+            recorder.dispatch(
+                &self.kernels.embed_tokens,
+                &params,
+                &buffers,
+                groups,
+                (rows * hidden * 18) as f64,
+            )?;
         }
         self.add_pictures(recorder, arena.embeddings(), rows, false)
     }
 
     /// Writes or adds the arena's rows where tokens are extension ids.
-    fn add_pictures(&self, recorder: &mut Recorder, source: &wgpu::Buffer, rows: usize, add: bool) -> Result<()> {
+    fn add_pictures(
+        &self,
+        recorder: &mut Recorder,
+        source: &wgpu::Buffer,
+        rows: usize,
+        add: bool,
+    ) -> Result<()> {
         let hidden = self.config.text.hidden_size;
         let params = [word(hidden), word(self.config.text.vocab_size), u32::from(add)];
         let groups = [word((hidden / 4).div_ceil(64)), word(rows), 1];
         let buffers = [&self.buffers.rows, source, &self.buffers.x];
-        recorder.dispatch(&self.kernels.embed_pictures, &params, &buffers, groups, (rows * hidden * 24) as f64)
+        recorder.dispatch(
+            &self.kernels.embed_pictures,
+            &params,
+            &buffers,
+            groups,
+            (rows * hidden * 24) as f64,
+        )
     }
 
     fn norm(
@@ -333,10 +367,23 @@ impl TextDecoder {
         let hidden = self.config.text.hidden_size;
         let params = [word(hidden), self.config.text.rms_norm_eps.to_bits(), word(x_first_row), 0];
         let buffers = [&self.buffers.x, weight, &self.buffers.normed];
-        recorder.dispatch(&self.kernels.rms_norm, &params, &buffers, [word(rows), 1, 1], (rows * hidden * 30) as f64)
+        recorder.dispatch(
+            &self.kernels.rms_norm,
+            &params,
+            &buffers,
+            [word(rows), 1, 1],
+            (rows * hidden * 30) as f64,
+        )
     }
 
-    fn layer(&mut self, recorder: &mut Recorder, cache: &KvCache, n: usize, rows: usize, pass: Pass) -> Result<()> {
+    fn layer(
+        &mut self,
+        recorder: &mut Recorder,
+        cache: &KvCache,
+        n: usize,
+        rows: usize,
+        pass: Pass,
+    ) -> Result<()> {
         let text = &self.config.text;
         let (heads, kv_heads, head_dim) = (text.num_heads, text.num_kv_heads, text.head_dim);
         let layer = &self.layers[n];
@@ -366,7 +413,13 @@ impl TextDecoder {
         ];
         let all_heads = heads + 2 * kv_heads;
         let cost = (rows * all_heads * head_dim * 40) as f64;
-        recorder.dispatch(&self.kernels.rope_and_cache, &params, &buffers, [word(all_heads), word(rows), 1], cost)?;
+        recorder.dispatch(
+            &self.kernels.rope_and_cache,
+            &params,
+            &buffers,
+            [word(all_heads), word(rows), 1],
+            cost,
+        )?;
         self.attend(recorder, cache, n, rows, pass)?;
 
         let (layer, b) = (&self.layers[n], &self.buffers);
@@ -381,7 +434,14 @@ impl TextDecoder {
         self.linear.record(recorder, &layer.down, &Product::new(&b.mlp, &b.x, rows).accumulate())
     }
 
-    fn attend(&self, recorder: &mut Recorder, cache: &KvCache, n: usize, rows: usize, pass: Pass) -> Result<()> {
+    fn attend(
+        &self,
+        recorder: &mut Recorder,
+        cache: &KvCache,
+        n: usize,
+        rows: usize,
+        pass: Pass,
+    ) -> Result<()> {
         let text = &self.config.text;
         let (heads, head_dim) = (text.num_heads, text.head_dim);
         let kv_heads = text.num_kv_heads;
@@ -406,10 +466,23 @@ impl TextDecoder {
                         scale.to_bits(),
                         flags,
                     ];
-                    let buffers =
-                        [&b.q, &cache.k[n], &cache.v[n], &b.attended, &b.flash_state, &b.rows, &cache.page_table];
+                    let buffers = [
+                        &b.q,
+                        &cache.k[n],
+                        &cache.v[n],
+                        &b.attended,
+                        &b.flash_state,
+                        &b.rows,
+                        &cache.page_table,
+                    ];
                     let groups = [word(rows.div_ceil(32)), word(heads), 1];
-                    recorder.dispatch(&self.kernels.flash, &params, &buffers, groups, per_key * count as f64)?;
+                    recorder.dispatch(
+                        &self.kernels.flash,
+                        &params,
+                        &buffers,
+                        groups,
+                        per_key * count as f64,
+                    )?;
                     first += count;
                 }
                 Ok(())
@@ -424,7 +497,13 @@ impl TextDecoder {
                 recorder.dispatch(&self.kernels.decode, &params, &buffers, groups, cost)?;
                 let params = [word(heads), word(self.max_pieces)];
                 let buffers = [&b.partial, &b.rows, &b.attended];
-                recorder.dispatch(&self.kernels.reduce, &params, &buffers, [word(heads), word(rows), 1], cost / 64.0)
+                recorder.dispatch(
+                    &self.kernels.reduce,
+                    &params,
+                    &buffers,
+                    [word(heads), word(rows), 1],
+                    cost / 64.0,
+                )
             }
         }
     }

@@ -56,6 +56,8 @@ pub enum Literals {
 pub struct AddedTokens {
     /// Longest text first.
     tokens: Vec<AddedToken>,
+    /// The characters they begin with; few, and asked for at every character of a text.
+    firsts: Vec<char>,
 }
 
 impl AddedTokens {
@@ -64,7 +66,10 @@ impl AddedTokens {
     pub fn new(mut tokens: Vec<AddedToken>) -> Self {
         tokens.retain(|t| !t.text.is_empty());
         tokens.sort_by(|a, b| b.text.len().cmp(&a.text.len()).then(a.id.cmp(&b.id)));
-        Self { tokens }
+        let mut firsts: Vec<char> = tokens.iter().filter_map(|t| t.text.chars().next()).collect();
+        firsts.sort_unstable();
+        firsts.dedup();
+        Self { tokens, firsts }
     }
 
     /// All of them, longest text first.
@@ -91,7 +96,7 @@ impl AddedTokens {
         let mut out = String::new();
         let mut copied = 0;
         for (at, first) in text.char_indices() {
-            if self.may_start(first) && forged(&text[at..]) {
+            if self.firsts.contains(&first) && forged(&text[at..]) {
                 let behind = at + first.len_utf8();
                 out.push_str(&text[copied..behind]);
                 out.push(mark);
@@ -112,7 +117,9 @@ impl AddedTokens {
         let mut run = String::new();
         let mut rest = prompt.text.as_str();
         while let Some(first) = rest.chars().next() {
-            if let Some(token) = self.at_start(rest) {
+            if self.firsts.contains(&first)
+                && let Some(token) = self.at_start(rest)
+            {
                 if !run.is_empty() {
                     pieces.push(Piece::Text(std::mem::take(&mut run)));
                 }
@@ -129,10 +136,6 @@ impl AddedTokens {
             pieces.push(Piece::Text(run));
         }
         pieces
-    }
-
-    fn may_start(&self, first: char) -> bool {
-        self.tokens.iter().any(|t| t.text.starts_with(first))
     }
 }
 
@@ -471,6 +474,12 @@ pub(crate) mod tests {
     }
 
     const MARK: char = '\u{f0000}';
+
+    #[test]
+    fn a_tokenizer_can_be_shared_between_threads() {
+        fn shared<T: Send + Sync>(_: &T) {}
+        shared(&small());
+    }
 
     #[test]
     fn added_tokens_are_found_longest_first() {

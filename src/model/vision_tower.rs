@@ -8,7 +8,9 @@ use super::config::VisionConfig;
 use super::converted::ConvertedModel;
 use super::linear::{Epilogue, Linear, Product, word};
 use super::picture_arena::PictureArena;
-use super::tensor_names::{PATCH_EMBED, PATCH_EMBED_BIAS, POSITION_TABLE, deepstack_merger, merger, vision_block};
+use super::tensor_names::{
+    PATCH_EMBED, PATCH_EMBED_BIAS, POSITION_TABLE, deepstack_merger, merger, vision_block,
+};
 use super::weights::{Matrix, Uploader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, Kernel, KernelKey, Recorder};
@@ -136,7 +138,8 @@ impl VisionTower {
             .collect::<Result<_>>()?;
         let head_dim = config.head_dim();
         if head_dim % 4 != 0 || head_dim > 128 {
-            let why = format!("vision head_dim {head_dim} is not supported: it must be a multiple of 4 up to 128");
+            let why =
+                format!("vision head_dim {head_dim} is not supported: it must be a multiple of 4 up to 128");
             return Err(Error::new("loading the vision tower", why));
         }
         Ok(Self {
@@ -167,8 +170,15 @@ impl VisionTower {
     #[must_use]
     pub fn scratch_bytes(&self, patches: usize) -> usize {
         let c = &self.config;
-        let chunk = patches.min(CHUNK_PATCHES);
-        4 * (patches * (5 * c.hidden_size + 2 * c.num_heads) + chunk * (c.intermediate_size + c.patch_elements()))
+        let chunk = patches.min(self.chunk_patches());
+        4 * (patches * (5 * c.hidden_size + 2 * c.num_heads)
+            + chunk * (c.intermediate_size + c.patch_elements()))
+    }
+
+    /// Patches whose pixels or MLP rows are in memory at a time.
+    fn chunk_patches(&self) -> usize {
+        let widest = self.config.intermediate_size.max(self.config.patch_elements()) * 4;
+        CHUNK_PATCHES.min(self.gpu.max_binding_bytes() / widest).max(1)
     }
 
     fn make_scratch(&mut self, recorder: &mut Recorder, patches: usize, side: usize) -> Result<()> {
@@ -195,12 +205,15 @@ impl VisionTower {
         recorder.finish()?;
         recorder.forget();
         if let Some(old) = self.scratch.take() {
-            let all = [&old.x, &old.normed, &old.q, &old.k, &old.v, &old.state, &old.mlp, &old.pixels, &old.turns];
+            let all =
+                [&old.x, &old.normed, &old.q, &old.k, &old.v, &old.state, &old.mlp, &old.pixels, &old.turns];
             self.gpu.uncount_bytes(all.iter().map(|b| b.size()).sum());
         }
         let patches = patches.next_multiple_of(256).min(self.most_tokens_per_frame() * c.merge_unit());
-        let chunk = patches.min(CHUNK_PATCHES);
-        let f32s = |label: &str, n: usize| self.gpu.storage_buffer(&format!("a picture of {patches} patches ({label})"), n * 4);
+        let chunk = patches.min(self.chunk_patches());
+        let f32s = |label: &str, n: usize| {
+            self.gpu.storage_buffer(&format!("a picture of {patches} patches ({label})"), n * 4)
+        };
         let d = c.hidden_size;
         self.scratch = Some(Scratch {
             patches,
@@ -280,7 +293,7 @@ impl VisionTower {
         let d = self.config.hidden_size;
         let mut first = 0;
         while first < patches {
-            let count = CHUNK_PATCHES.min(patches - first);
+            let count = self.chunk_patches().min(patches - first);
             // The upload is queued after what is already submitted: submit first, then overwrite.
             recorder.submit()?;
             self.gpu.write(&s.pixels, 0, bytemuck::cast_slice(&(frame.pixels)(first..first + count)));
@@ -322,7 +335,13 @@ impl VisionTower {
             let count = 32768.min(rows - first);
             let params = [word(width), LAYER_NORM_EPS.to_bits(), word(x_first + first), word(first)];
             let buffers = [x, &norm.weight, &norm.bias, y];
-            recorder.dispatch(&self.layer_norm, &params, &buffers, [word(count), 1, 1], (count * width * 30) as f64)?;
+            recorder.dispatch(
+                &self.layer_norm,
+                &params,
+                &buffers,
+                [word(count), 1, 1],
+                (count * width * 30) as f64,
+            )?;
             first += count;
         }
         Ok(())
@@ -356,13 +375,21 @@ impl VisionTower {
         )?;
         self.attend(recorder, patches, s)?;
         let block = &self.blocks[n];
-        self.linear.record_many(recorder, &block.proj, &Product::new(&s.normed, &s.x, patches).accumulate())?;
+        self.linear.record_many(
+            recorder,
+            &block.proj,
+            &Product::new(&s.normed, &s.x, patches).accumulate(),
+        )?;
         let mut first = 0;
         while first < patches {
-            let count = CHUNK_PATCHES.min(patches - first);
+            let count = self.chunk_patches().min(patches - first);
             let block = &self.blocks[n];
             self.norm(recorder, &block.norm2, &s.x, &s.normed, d, first, count)?;
-            self.linear.record_many(recorder, &block.fc1, &Product::new(&s.normed, &s.mlp, count).epilogue(Epilogue::GeluTanh))?;
+            self.linear.record_many(
+                recorder,
+                &block.fc1,
+                &Product::new(&s.normed, &s.mlp, count).epilogue(Epilogue::GeluTanh),
+            )?;
             let down = Product::new(&s.mlp, &s.x, count).accumulate().at(0, first);
             self.linear.record_many(recorder, &block.fc2, &down)?;
             first += count;
@@ -397,7 +424,13 @@ impl VisionTower {
                 ];
                 let buffers = [&s.q, &s.k, &s.v, &s.normed, &s.state];
                 let groups = [word(rows.div_ceil(32)), word(heads), 1];
-                recorder.dispatch(&self.attention, &params, &buffers, groups, per_row_key * (rows * count) as f64)?;
+                recorder.dispatch(
+                    &self.attention,
+                    &params,
+                    &buffers,
+                    groups,
+                    per_row_key * (rows * count) as f64,
+                )?;
                 first += count;
             }
             first_row += rows;
@@ -423,7 +456,11 @@ impl VisionTower {
         // the final merger norms each patch, DeepStack's norm the joined row.
         let (width, rows) = if level.is_some() { (d * unit, tokens) } else { (d, patches) };
         self.norm(recorder, &merger.norm, &s.x, &s.normed, width, 0, rows)?;
-        self.linear.record_many(recorder, &merger.fc1, &Product::new(&s.normed, &s.q, tokens).epilogue(Epilogue::GeluErf))?;
+        self.linear.record_many(
+            recorder,
+            &merger.fc1,
+            &Product::new(&s.normed, &s.q, tokens).epilogue(Epilogue::GeluErf),
+        )?;
         self.linear.record_many(recorder, &merger.fc2, &Product::new(&s.q, target, tokens).at(0, slot))
     }
 }

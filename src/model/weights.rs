@@ -115,7 +115,11 @@ const SLICE_ROWS: usize = 64;
 
 impl<'a> Uploader<'a> {
     /// Starts; `progress` is told the bytes done and stops the upload with an error.
-    pub fn new(gpu: &'a Gpu, model: &'a ConvertedModel, progress: &'a mut dyn FnMut(u64) -> Result<()>) -> Self {
+    pub fn new(
+        gpu: &'a Gpu,
+        model: &'a ConvertedModel,
+        progress: &'a mut dyn FnMut(u64) -> Result<()>,
+    ) -> Self {
         Self { gpu, model, in_flight: 0, done: 0, progress, staging: Vec::new() }
     }
 
@@ -185,13 +189,19 @@ impl<'a> Uploader<'a> {
             return Err(Error::new("uploading weights", "no tensor is named"));
         };
         let even = stacking == Stacking::Concatenated || parts.iter().all(|p| p.rows == first.rows);
-        let alike = parts.iter().all(|p| p.cols == first.cols && WeightFormat::of(&p.data) == WeightFormat::of(&first.data));
+        let alike = parts
+            .iter()
+            .all(|p| p.cols == first.cols && WeightFormat::of(&p.data) == WeightFormat::of(&first.data));
         if !even || !alike {
-            return Err(Error::new("uploading weights", "its shape or storage differs from its partners'").at(name));
+            return Err(
+                Error::new("uploading weights", "its shape or storage differs from its partners'").at(name)
+            );
         }
         let rows = parts.iter().map(|p| p.rows).sum();
         let matrix = match stacking {
-            Stacking::Interleaved => self.build(name, rows, first, |row| (&parts[row % parts.len()], row / parts.len())),
+            Stacking::Interleaved => {
+                self.build(name, rows, first, |row| (&parts[row % parts.len()], row / parts.len()))
+            }
             Stacking::Concatenated => {
                 let mut starts = Vec::new();
                 let mut start = 0;
@@ -229,8 +239,13 @@ impl<'a> Uploader<'a> {
         let most = self.gpu.max_binding_bytes() / row_bytes.max(1);
         let per_slice = if rows <= most { rows } else { most / SLICE_ROWS * SLICE_ROWS };
         if per_slice == 0 {
-            let why = format!("{SLICE_ROWS} of its rows do not fit into one binding of {}", self.gpu.adapter_name());
-            return Err(Error::new("uploading weights", why).at(name).help("use a smaller recipe or another adapter"));
+            let why = format!(
+                "{SLICE_ROWS} of its rows do not fit into one binding of {}",
+                self.gpu.adapter_name()
+            );
+            return Err(Error::new("uploading weights", why)
+                .at(name)
+                .help("use a smaller recipe or another adapter"));
         }
         let mut slices = Vec::new();
         let mut first_row = 0;
@@ -258,7 +273,9 @@ impl<'a> Uploader<'a> {
                     self.write_part(scales, at, range.clone(), scale_bytes, |row| {
                         let (part, row) = source(row);
                         match part.data {
-                            StoredData::Int8 { scales, .. } => &scales[row * scale_bytes..(row + 1) * scale_bytes],
+                            StoredData::Int8 { scales, .. } => {
+                                &scales[row * scale_bytes..(row + 1) * scale_bytes]
+                            }
                             _ => &[],
                         }
                     })?;

@@ -15,9 +15,11 @@ fn check(label: &str, source: &str, subgroups: bool, f16: bool) {
 
     let mut spv = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
     spv.fake_missing_bindings = true;
-    naga::back::spv::write_vec(&module, &info, &spv, None).unwrap_or_else(|e| panic!("{label} to SPIR-V: {e}"));
+    naga::back::spv::write_vec(&module, &info, &spv, None)
+        .unwrap_or_else(|e| panic!("{label} to SPIR-V: {e}"));
 
-    let msl = naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
+    let msl =
+        naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
     naga::back::msl::write_string(&module, &info, &msl, &naga::back::msl::PipelineOptions::default())
         .unwrap_or_else(|e| panic!("{label} to MSL: {e}"));
 

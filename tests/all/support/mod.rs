@@ -22,7 +22,10 @@ pub fn fixtures() -> PathBuf {
 /// One device for all tests of a binary that want nothing special of it.
 pub fn gpu() -> Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| Gpu::new(&GpuOptions::default()).expect("the tests need a Vulkan, Metal or DX12 adapter")).clone()
+    GPU.get_or_init(|| {
+        Gpu::new(&GpuOptions::default()).expect("the tests need a Vulkan, Metal or DX12 adapter")
+    })
+    .clone()
 }
 
 /// A fixture checkpoint, converted once for each recipe into a folder of the build.
@@ -34,14 +37,23 @@ pub fn converted(checkpoint: &str, recipe: Recipe) -> ConvertedModel {
         let base = tempfile::Builder::new().prefix("ocelli-test-").tempdir().unwrap().keep();
         let folder = base.join(checkpoint);
         let source = fixtures().join(checkpoint).join("model");
-        ocelli::model::convert::convert(&source, &folder, recipe, &mut |_| {}, &AtomicBool::new(false)).unwrap();
+        ocelli::model::convert::convert(&source, &folder, recipe, &mut |_| {}, &AtomicBool::new(false))
+            .unwrap();
         folder
     });
     ConvertedModel::open(folder).unwrap()
 }
 
 pub fn load_on(gpu: &Gpu, checkpoint: &str, recipe: Recipe) -> LoadedModel {
-    let options = LoadOptions { context: 1024, prefill_rows: 256, pacing: Pacing::HEADLESS };
+    load_with(
+        gpu,
+        checkpoint,
+        recipe,
+        LoadOptions { context: 1024, prefill_rows: 256, pacing: Pacing::HEADLESS },
+    )
+}
+
+pub fn load_with(gpu: &Gpu, checkpoint: &str, recipe: Recipe, options: LoadOptions) -> LoadedModel {
     let model = LoadedModel::load(gpu, &converted(checkpoint, recipe), &options, &mut |_, _| Ok(())).unwrap();
     // Whatever is read before it is written must be seen.
     const NAN: u32 = 0x7fc0_0000;
@@ -65,7 +77,8 @@ pub struct Case {
 impl Case {
     pub fn read(checkpoint: &str, name: &str) -> Self {
         let folder = fixtures().join(checkpoint).join("cases");
-        let json = serde_json::from_slice(&std::fs::read(folder.join(format!("{name}.json"))).unwrap()).unwrap();
+        let json =
+            serde_json::from_slice(&std::fs::read(folder.join(format!("{name}.json"))).unwrap()).unwrap();
         let tensors = std::fs::read(folder.join(format!("{name}.safetensors"))).ok();
         Self { name: format!("{checkpoint}/{name}"), json, tensors }
     }

@@ -1,0 +1,20 @@
+//! All integration tests in one binary: they link once and share one device.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    missing_docs
+)]
+
+mod bad_input;
+mod checkpoints;
+mod commands;
+mod engine;
+mod faults;
+mod front_end;
+mod kernels;
+mod matrix_products;
+mod parity;
+mod sampling;
+mod support;
