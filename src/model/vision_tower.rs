@@ -91,6 +91,12 @@ pub struct Frame<'a> {
     pub pixels: &'a dyn Fn(std::ops::Range<usize>) -> Vec<f32>,
 }
 
+impl std::fmt::Debug for Frame<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Frame of {} x {} patches", self.gh, self.gw)
+    }
+}
+
 impl VisionTower {
     /// Uploads the tower.
     ///

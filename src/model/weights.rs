@@ -106,6 +106,12 @@ pub struct Uploader<'a> {
     staging: Vec<u8>,
 }
 
+impl std::fmt::Debug for Uploader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uploader").field("done_bytes", &self.done).finish_non_exhaustive()
+    }
+}
+
 /// Bytes handed to the queue before it is told to begin and the copies are freed.
 const FLUSH_BYTES: usize = 64 << 20;
 /// Bytes assembled on the host at a time.

@@ -1,7 +1,6 @@
 //! The engine's thread: answers do not depend on chunks, partners, reuse or kernel variants; they stop
 //! when they should; what does not fit is refused.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use ocelli::chat::message::{ImageSource, Message, Part, Role};
@@ -323,42 +322,23 @@ fn an_answer_stops_at_its_end_token_a_stop_string_its_limit_and_when_cancelled()
 
 #[test]
 fn end_tokens_stop_and_are_not_shown() {
-    // A copy of the model whose end token is the third of its greedy answer.
+    // At this temperature every token is about equally likely: an end token comes within some hundreds.
+    let config = ocelli::model::config::ModelConfig::read(&fixtures().join("mono/model")).unwrap();
+    let engine = start("mono", Recipe::F32, ROOM);
     let case = Case::read("mono", "text");
-    let want = case.greedy(Recipe::F32);
-    let temp = tempfile::tempdir().unwrap();
-    let folder = copy_model("mono", temp.path());
-    for file in ["config.json", "generation_config.json"] {
-        let path = folder.join(file);
-        let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        let end = want.iter().position(|id| !want[..2].contains(id)).unwrap().max(2);
-        json["eos_token_id"] = want[end].into();
-        if let Some(text) = json.get_mut("text_config") {
-            text["eos_token_id"] = want[end].into();
+    for seed in 0..20 {
+        let mut request = greedy(&case, 1500);
+        request.ignore_end = false;
+        request.sampling = Sampling { temperature: 100.0, seed, ..Sampling::GREEDY };
+        let summary = collect(&engine.ask(request)).end.unwrap();
+        assert!(summary.ids.iter().all(|id| !config.eos_token_ids.contains(id)));
+        assert!(!summary.text.contains("<|im_end|>"));
+        if summary.reason == StopReason::End {
+            assert!(summary.ids.len() < 1500);
+            return;
         }
-        std::fs::write(path, json.to_string()).unwrap();
     }
-    let target = temp.path().join("converted");
-    ocelli::model::convert::convert(&folder, &target, Recipe::F32, &mut |_| {}, &Default::default()).unwrap();
-    let engine = Engine::start(gpu(), Arc::new(|| {})).unwrap();
-    let load = engine.load(LoadRequest { folder: target, recipe: None, options: ROOM });
-    let last = load.events.iter().last().unwrap();
-    assert!(matches!(last, LoadEvent::Loaded(_)), "{last:?}");
-    let mut request = greedy(&case, 24);
-    request.ignore_end = false;
-    let summary = collect(&engine.ask(request)).end.unwrap();
-    assert_eq!(summary.reason, StopReason::End);
-    assert!(summary.ids.len() >= 2 && want.starts_with(&summary.ids), "{:?}", summary.ids);
-}
-
-fn copy_model(checkpoint: &str, to: &std::path::Path) -> PathBuf {
-    let folder = to.join("model");
-    std::fs::create_dir_all(&folder).unwrap();
-    for entry in std::fs::read_dir(fixtures().join(checkpoint).join("model")).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
-    }
-    folder
+    panic!("no end token in 30,000 tokens drawn at random");
 }
 
 #[test]

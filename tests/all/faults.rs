@@ -1,1 +1,183 @@
-//! placeholder
+//! Would the suite see the mistakes others have made? Each is planted on purpose, in the kernels' text or in
+//! the decoder, and must fail a gate of the f32 parity tests that the unchanged program passes.
+
+use ocelli::engine::trace::trace;
+use ocelli::gpu::{Gpu, GpuOptions, KernelEdit};
+use ocelli::model::recipe::Recipe;
+
+use crate::support::*;
+
+struct Fault {
+    name: &'static str,
+    edits: &'static [(&'static str, &'static str, &'static str)],
+    first_deepstack_layer: usize,
+}
+
+const fn kernel(name: &'static str, edits: &'static [(&'static str, &'static str, &'static str)]) -> Fault {
+    Fault { name, edits, first_deepstack_layer: 0 }
+}
+
+const FAULTS: &[Fault] = &[
+    kernel(
+        "M-RoPE sections in blocks, not interleaved",
+        &[
+            (
+                "rope_and_cache",
+                "k % 3u == 1u && k < 3u * p.section_h",
+                "k >= HALF - p.section_h - p.section_w && k < HALF - p.section_w",
+            ),
+            ("rope_and_cache", "k % 3u == 2u && k < 3u * p.section_w", "k >= HALF - p.section_w"),
+        ],
+    ),
+    kernel(
+        "M-RoPE without height and width",
+        &[("rope_and_cache", "at = row.h;", "at = row.t;"), ("rope_and_cache", "at = row.w;", "at = row.t;")],
+    ),
+    kernel(
+        "rotation the wrong way round",
+        &[("rope_and_cache", "low * cosine - high * sine", "low * cosine + high * sine")],
+    ),
+    kernel(
+        "no norm of q and k",
+        &[(
+            "rope_and_cache",
+            "let scale = 1.0 / sqrt(squares[0]",
+            "let scale = 1.0; let unused = (squares[0]",
+        )],
+    ),
+    kernel(
+        "position table without align_corners",
+        &[(
+            "vision_position",
+            "let y = f32(i * (p.side - 1u)) / f32(max(n - 1u, 1u));",
+            "let y = max((f32(i) + 0.5) * f32(p.side) / f32(n) - 0.5, 0.0);",
+        )],
+    ),
+    kernel(
+        "exact GELU in the tower's blocks",
+        &[(
+            "gelu",
+            "return 0.5 * x * (1.0 + tanh(u));",
+            "return 0.5 * x * (1.0 + erf(x * 0.7071067811865476));",
+        )],
+    ),
+    kernel(
+        "tanh GELU in the mergers",
+        &[("gelu", "return 0.5 * x * (1.0 + erf(x * 0.7071067811865476));", "return gelu_tanh(x);")],
+    ),
+    Fault { name: "DeepStack one layer late", edits: &[], first_deepstack_layer: 1 },
+    kernel("DeepStack not added", &[("embed_pictures", "v += x[at];", "v = x[at];")]),
+    kernel(
+        "decoding without rope_delta",
+        &[("sample", "let position = max(row.t, max(row.h, row.w)) + 1u;", "let position = row.index + 1u;")],
+    ),
+    kernel(
+        "query heads on the wrong KV head",
+        &[
+            (
+                "attention_flash",
+                "let kv_head = head / (p.heads / p.kv_heads);",
+                "let kv_head = head % p.kv_heads;",
+            ),
+            (
+                "attention_decode",
+                "let kv_head = head / (p.heads / p.kv_heads);",
+                "let kv_head = head % p.kv_heads;",
+            ),
+        ],
+    ),
+    kernel("RMSNorm epsilon of 1e-5", &[("rms_norm", "+ p.eps", "+ 10.0 * p.eps")]),
+    kernel(
+        "patches in raster order",
+        &[
+            (
+                "vision_position",
+                "let row = (block / (p.gw / 2u)) * 2u + (r / 2u) % 2u;",
+                "let row = r / p.gw + 0u * block;",
+            ),
+            ("vision_position", "let col = (block % (p.gw / 2u)) * 2u + r % 2u;", "let col = r % p.gw;"),
+        ],
+    ),
+    kernel(
+        "rows and columns of the tower's rotation swapped",
+        &[("vision_rope", "select(col, row, i < quarter)", "select(row, col, i < quarter)")],
+    ),
+    kernel(
+        "every token sees the next one",
+        &[("attention_flash", "rows[row].index + 1u", "rows[row].index + 2u")],
+    ),
+    kernel(
+        "only the first piece of a long cache attended",
+        &[(
+            "attention_reduce",
+            "rows[workgroup.y].index / 256u + 1u",
+            "min(rows[workgroup.y].index / 256u + 1u, 1u)",
+        )],
+    ),
+    kernel("gate and up swapped", &[("matmul", "silu(gate) * up", "silu(up) * gate")]),
+    kernel("biases left out", &[("matmul", "const HAS_BIAS = 1u;", "const HAS_BIAS = 4u;")]),
+    kernel(
+        "pictures one slot off",
+        &[(
+            "embed_pictures",
+            "arena[(token - p.vocab) * vectors + i]",
+            "arena[(token - p.vocab + 1u) * vectors + i]",
+        )],
+    ),
+];
+
+/// The first gate of the parity tests that fails, with the figure that failed it.
+fn first_failed_gate(fault: &Fault) -> Option<String> {
+    let edits = fault.edits.iter().map(|&(file, find, replace)| KernelEdit { file, find, replace }).collect();
+    let gpu = Gpu::new(&GpuOptions { kernel_edits: edits, ..GpuOptions::default() }).unwrap();
+    // Its vision heads are 72 wide, its query heads share KV heads by four, its embedding is small enough for
+    // epsilon to matter, and the wide picture tells rows from columns.
+    let checkpoint = "ladder";
+    let front_end = front_end(checkpoint);
+    let mut model = load_on(&gpu, checkpoint, Recipe::F32);
+    model.text.first_deepstack_layer = fault.first_deepstack_layer;
+    for name in ["wide", "long_text"] {
+        let case = Case::read(checkpoint, name);
+        let prepared = front_end.prepare(&request(&case), &|| false).unwrap();
+        let t = trace(&mut model, &prepared, 24, 128).unwrap();
+        if let Some(rows) = case.indices("image_rows") {
+            for stage in ["image_embeds", "image_deepstack_0"] {
+                let got = &t.tensors[stage];
+                let width = got.shape[1];
+                let chosen: Vec<f32> =
+                    rows.iter().flat_map(|&r| got.values[r * width..(r + 1) * width].to_vec()).collect();
+                let max = distance(&chosen, &case.tensor(stage).unwrap()).max;
+                if max > 2e-4 {
+                    return Some(format!("{name}: {stage} off by {max:.1e}"));
+                }
+            }
+        }
+        for stage in ["layer_outputs_last", "logits"] {
+            let d = distance(&t.tensors[stage].values, &case.tensor(stage).unwrap());
+            if d.cosine < 0.999_999_9 || d.max > 1e-3 {
+                return Some(format!("{name}: {stage} 1-cos {:.1e}, off by {:.1e}", 1.0 - d.cosine, d.max));
+            }
+        }
+        let greedy: Vec<u32> = t.greedy.iter().map(|r| r.id).collect();
+        let want = case.greedy(Recipe::F32);
+        if greedy != want {
+            let right = greedy.iter().zip(&want).take_while(|(a, b)| a == b).count();
+            return Some(format!("{name}: {right} of 24 greedy tokens"));
+        }
+    }
+    None
+}
+
+#[test]
+fn every_planted_fault_is_caught_and_the_program_itself_is_not() {
+    assert_eq!(first_failed_gate(&kernel("nothing", &[])), None, "the unchanged program");
+    assert!(FAULTS.len() >= 10);
+    let mut missed = Vec::new();
+    for fault in FAULTS {
+        match first_failed_gate(fault) {
+            Some(gate) => println!("| {} | {gate} |", fault.name),
+            None => missed.push(fault.name),
+        }
+    }
+    assert!(missed.is_empty(), "not caught: {missed:?}");
+}

@@ -1,0 +1,112 @@
+//! Room `app`: measures, colours and words that several files draw with.
+
+use std::time::Duration;
+
+use egui::{Color32, Context, FontId, TextStyle, Theme, Visuals};
+
+/// Widest column of text, points: lines stay short enough to read.
+pub(super) const COLUMN_WIDTH: f32 = 780.0;
+/// Height of a picture in the conversation, points.
+pub(super) const PICTURE_HEIGHT: f32 = 120.0;
+/// Height of a picture in the composer, points.
+pub(super) const DRAFT_PICTURE_HEIGHT: f32 = 56.0;
+
+/// Sizes for both themes. The theme follows the system until the user chooses.
+pub(super) fn apply(ctx: &Context) {
+    ctx.all_styles_mut(|style| {
+        for (text_style, size) in [
+            (TextStyle::Small, 11.5),
+            (TextStyle::Body, 14.5),
+            (TextStyle::Button, 14.0),
+            (TextStyle::Heading, 20.0),
+        ] {
+            style.text_styles.insert(text_style, FontId::proportional(size));
+        }
+        style.spacing.item_spacing = egui::vec2(8.0, 6.0);
+        style.spacing.button_padding = egui::vec2(8.0, 4.0);
+        style.spacing.slider_width = 130.0;
+    });
+    // egui's own greys fall short of the contrast of 4.5:1 that small text needs.
+    for (theme, visuals, grey, error, warning) in [
+        (Theme::Light, Visuals::light(), 40, Color32::from_rgb(176, 20, 20), Color32::from_rgb(170, 90, 0)),
+        (Theme::Dark, Visuals::dark(), 215, Color32::from_rgb(255, 120, 110), Color32::from_rgb(240, 170, 60)),
+    ] {
+        let mut visuals = Visuals { error_fg_color: error, warn_fg_color: warning, weak_text_alpha: 0.78, ..visuals };
+        visuals.widgets.noninteractive.fg_stroke.color = Color32::from_gray(grey);
+        visuals.indent_has_left_vline = false;
+        ctx.set_visuals_of(theme, visuals);
+    }
+}
+
+/// "1 token", "12 tokens", "1 234 tokens".
+pub(super) fn count(n: usize, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(n), if n == 1 { one } else { many })
+}
+
+/// Digits in groups of three.
+pub(super) fn grouped(n: usize) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// "0.35 s", "12.3 s", "2:05 min".
+pub(super) fn duration(duration: Duration) -> String {
+    secs(duration.as_secs_f64())
+}
+
+/// As [`duration`], for seconds.
+pub(super) fn secs(secs: f64) -> String {
+    if secs < 9.995 {
+        format!("{secs:.2} s")
+    } else if secs < 99.95 {
+        format!("{secs:.1} s")
+    } else {
+        format!("{}:{:02} min", secs as u64 / 60, secs as u64 % 60)
+    }
+}
+
+/// "680 MB", "1.83 GB".
+pub(super) fn bytes(bytes: u64) -> String {
+    let mega = bytes as f64 / 1e6;
+    if mega < 9.95 {
+        format!("{mega:.1} MB")
+    } else if mega < 999.5 {
+        format!("{mega:.0} MB")
+    } else {
+        format!("{:.2} GB", mega / 1e3)
+    }
+}
+
+/// The share of a whole, 0 to 1.
+pub(super) fn share(done: f64, total: f64) -> f32 {
+    if total > 0.0 { (done / total).clamp(0.0, 1.0) as f32 } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_read_as_a_person_writes_them() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(count(1, "token", "tokens"), "1 token");
+        assert_eq!(count(2048, "token", "tokens"), "2,048 tokens");
+        assert_eq!(secs(0.354), "0.35 s");
+        assert_eq!(secs(12.34), "12.3 s");
+        assert_eq!(secs(125.0), "2:05 min");
+        assert_eq!(bytes(680_000_000), "680 MB");
+        assert_eq!(bytes(1_830_000_000), "1.83 GB");
+        assert_eq!(bytes(12_300), "0.0 MB");
+        assert_eq!(share(1.0, 0.0), 0.0);
+        assert_eq!(share(3.0, 2.0), 1.0);
+    }
+}
