@@ -3,6 +3,7 @@
 //! Rooms, from top to bottom (imports point down only): `app` and `cli`, then `chat`, `engine` and
 //! `hub`, then `model`, then `gpu`. `ARCHITECTURE.md` is the map.
 
+pub mod app;
 pub mod chat;
 pub mod cli;
 pub mod engine;

@@ -45,7 +45,10 @@ fn column_ui(ui: &mut Ui, contents: impl FnOnce(&mut Ui)) {
 
 fn question_ui(ui: &mut Ui, turn: &Turn, pictures: &Pictures) {
     ui.add_space(8.0);
-    let frame = Frame::new().fill(ui.visuals().faint_bg_color).corner_radius(8.0).inner_margin(Margin::symmetric(12, 8));
+    let frame = Frame::new()
+        .fill(ui.visuals().faint_bg_color)
+        .corner_radius(8.0)
+        .inner_margin(Margin::symmetric(12, 8));
     frame.show(ui, |ui| {
         ui.set_width(ui.available_width());
         ui.label(RichText::new("You").small().weak());
@@ -68,25 +71,30 @@ fn picture_ui(ui: &mut Ui, picture: &Attachment, pictures: &Pictures) {
     let texture = pictures.small(picture.id);
     let shape = texture.map_or(1.0, |texture| texture.aspect_ratio());
     let width = (style::PICTURE_HEIGHT * shape).clamp(style::PICTURE_HEIGHT, style::PICTURE_HEIGHT * 2.4);
-    ui.allocate_ui_with_layout(egui::vec2(width, style::PICTURE_HEIGHT), Layout::top_down(Align::Min), |ui| {
-        ui.set_width(width);
-        if let Some(texture) = texture {
-            let image = Image::new(texture).max_size(egui::vec2(width, style::PICTURE_HEIGHT)).corner_radius(4.0);
-            ui.add(image.alt_text(&picture.name));
-        }
-        ui.spacing_mut().item_spacing.y = 1.0;
-        ui.add(Label::new(RichText::new(&picture.name).small()).truncate());
-        if let Some(report) = &picture.report {
-            let text = RichText::new(status_ui::picture_text(report)).small().weak();
-            let [frames, rows, columns] = report.grid;
-            let size = match picture.state {
-                PictureState::Ready(width, height) => format!("The file has {width}×{height} pixels.\n"),
-                PictureState::Reading | PictureState::Failed(_) => String::new(),
-            };
-            ui.add(Label::new(text).wrap_mode(TextWrapMode::Wrap))
-                .on_hover_text(format!("{size}Grid of {frames}×{rows}×{columns} patches"));
-        }
-    });
+    ui.allocate_ui_with_layout(
+        egui::vec2(width, style::PICTURE_HEIGHT),
+        Layout::top_down(Align::Min),
+        |ui| {
+            ui.set_width(width);
+            if let Some(texture) = texture {
+                let image =
+                    Image::new(texture).max_size(egui::vec2(width, style::PICTURE_HEIGHT)).corner_radius(4.0);
+                ui.add(image.alt_text(&picture.name));
+            }
+            ui.spacing_mut().item_spacing.y = 1.0;
+            ui.add(Label::new(RichText::new(&picture.name).small()).truncate());
+            if let Some(report) = &picture.report {
+                let text = RichText::new(status_ui::picture_text(report)).small().weak();
+                let [frames, rows, columns] = report.grid;
+                let size = match picture.state {
+                    PictureState::Ready(width, height) => format!("The file has {width}×{height} pixels.\n"),
+                    PictureState::Reading | PictureState::Failed(_) => String::new(),
+                };
+                ui.add(Label::new(text).wrap_mode(TextWrapMode::Wrap))
+                    .on_hover_text(format!("{size}Grid of {frames}×{rows}×{columns} patches"));
+            }
+        },
+    );
 }
 
 fn reply_ui(ui: &mut Ui, reply: &Reply, name: &str, may_ask_again: bool, commands: &mut Vec<Command>) {
@@ -116,11 +124,16 @@ fn reply_ui(ui: &mut Ui, reply: &Reply, name: &str, may_ask_again: bool, command
         }
         if reply.end.is_some() {
             ui.horizontal(|ui| {
-                if !reply.text.is_empty() && ui.small_button("Copy").on_hover_text("Copy the answer").clicked() {
+                if !reply.text.is_empty()
+                    && ui.small_button("Copy").on_hover_text("Copy the answer").clicked()
+                {
                     ui.ctx().copy_text(reply.text.clone());
                 }
                 if may_ask_again
-                    && ui.small_button("Ask again").on_hover_text("Ask the same question again, in place of this answer").clicked()
+                    && ui
+                        .small_button("Ask again")
+                        .on_hover_text("Ask the same question again, in place of this answer")
+                        .clicked()
                 {
                     commands.push(Command::AskAgain);
                 }

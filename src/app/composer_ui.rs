@@ -1,7 +1,10 @@
 //! Room `app`: draws where questions are made: added pictures, the text, and the buttons that send or stop.
 
-use egui::{Align, Button, Frame, Id, Image, Key, KeyboardShortcut, Label, Layout, Margin, Modifiers, RichText, ScrollArea};
-use egui::{TextEdit, Ui, Role, WidgetInfo};
+use egui::{
+    Align, Button, Frame, Id, Image, Key, KeyboardShortcut, Label, Layout, Margin, Modifiers, RichText,
+    ScrollArea,
+};
+use egui::{Role, TextEdit, Ui, WidgetInfo};
 
 use super::composition::Composition;
 use super::conversation::{Attachment, PictureState};
@@ -40,7 +43,9 @@ pub(super) fn composer_ui(
         });
     }
     let hint = match state.model_info() {
-        Some(_) if state.draft.pictures.is_empty() => "Ask a question. Enter sends, Shift+Enter starts a new line.",
+        Some(_) if state.draft.pictures.is_empty() => {
+            "Ask a question. Enter sends, Shift+Enter starts a new line."
+        }
         Some(_) => "What about these pictures? Enter sends, Shift+Enter starts a new line.",
         None => "You can type already; open a model to send.",
     };
@@ -54,12 +59,20 @@ pub(super) fn composer_ui(
         ui.add(text);
     });
     ui.horizontal(|ui| {
-        if ui.button("Add pictures…").on_hover_text("PNG, JPEG, WebP, GIF, BMP, TIFF; or drop them, or paste one").clicked() {
+        if ui
+            .button("Add pictures…")
+            .on_hover_text("PNG, JPEG, WebP, GIF, BMP, TIFF; or drop them, or paste one")
+            .clicked()
+        {
             commands.push(Command::ChoosePictures);
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if state.progress().is_some() {
-                if ui.button(RichText::new("Stop").strong()).on_hover_text("Stop the answer; what is there stays").clicked() {
+                if ui
+                    .button(RichText::new("Stop").strong())
+                    .on_hover_text("Stop the answer; what is there stays")
+                    .clicked()
+                {
                     commands.push(Command::Stop);
                 }
                 return;
@@ -80,7 +93,8 @@ pub(super) fn composer_ui(
 }
 
 fn picture_ui(ui: &mut Ui, picture: &Attachment, pictures: &Pictures, commands: &mut Vec<Command>) {
-    let frame = Frame::new().fill(ui.visuals().faint_bg_color).corner_radius(6.0).inner_margin(Margin::same(4));
+    let frame =
+        Frame::new().fill(ui.visuals().faint_bg_color).corner_radius(6.0).inner_margin(Margin::same(4));
     frame.show(ui, |ui| {
         if let Some(texture) = pictures.small(picture.id) {
             let size = egui::vec2(style::DRAFT_PICTURE_HEIGHT * 2.4, style::DRAFT_PICTURE_HEIGHT);
@@ -92,13 +106,16 @@ fn picture_ui(ui: &mut Ui, picture: &Attachment, pictures: &Pictures, commands: 
             ui.add(Label::new(RichText::new(&picture.name).small()).truncate());
             match &picture.state {
                 PictureState::Reading => ui.label(RichText::new("reading…").small().weak()),
-                PictureState::Ready(width, height) => ui.label(RichText::new(format!("{width}×{height}")).small().weak()),
+                PictureState::Ready(width, height) => {
+                    ui.label(RichText::new(format!("{width}×{height}")).small().weak())
+                }
                 PictureState::Failed(error) => ui
                     .label(RichText::new("cannot be read").small().color(ui.visuals().error_fg_color))
                     .on_hover_text(error.to_string()),
             };
             let remove = ui.small_button("Remove").on_hover_text(format!("Remove {}", picture.name));
-            remove.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Remove {}", picture.name)));
+            remove
+                .widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Remove {}", picture.name)));
             if remove.clicked() {
                 commands.push(Command::RemovePicture(picture.id));
             }

@@ -29,7 +29,9 @@ impl Composition {
                 self.composing = false;
                 true
             }
-            Event::Key { key: Key::Enter, pressed: true, modifiers, repeat, .. } if !modifiers.shift && !modifiers.alt => {
+            Event::Key { key: Key::Enter, pressed: true, modifiers, repeat, .. }
+                if !modifiers.shift && !modifiers.alt =>
+            {
                 sends |= !self.composing && !ime_spoke && !repeat;
                 false
             }

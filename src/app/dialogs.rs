@@ -34,7 +34,12 @@ pub(super) struct Dialogs {
 
 impl Dialogs {
     /// Asks for a model folder, starting at `near`.
-    pub fn choose_model(&mut self, ctx: &Context, parent: &(impl HasWindowHandle + HasDisplayHandle), near: Option<PathBuf>) {
+    pub fn choose_model(
+        &mut self,
+        ctx: &Context,
+        parent: &(impl HasWindowHandle + HasDisplayHandle),
+        near: Option<PathBuf>,
+    ) {
         let mut dialog = rfd::AsyncFileDialog::new().set_title("Open a model folder").set_parent(parent);
         if let Some(near) = near {
             dialog = dialog.set_directory(near);
@@ -52,7 +57,9 @@ impl Dialogs {
             .add_filter("All files", &["*"]);
         let answer = dialog.pick_files();
         self.show(ctx, async move {
-            answer.await.map(|files| Chosen::Pictures(files.iter().map(|file| file.path().to_path_buf()).collect()))
+            answer
+                .await
+                .map(|files| Chosen::Pictures(files.iter().map(|file| file.path().to_path_buf()).collect()))
         });
     }
 
@@ -90,12 +97,15 @@ impl Dialogs {
     ) {
         let (sender, chosen): (Sender<Result<Vec<Chosen>>>, _) = Promise::new();
         let ctx = ctx.clone();
-        let thread = std::thread::Builder::new().name("files".into()).spawn(move || {
-            // A promise without an answer would bring the window down when it is next looked at.
-            let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            sender.send(answer.unwrap_or_else(|_| Err(Error::new("looking at files", "it went wrong inside the program"))));
-            ctx.request_repaint();
-        });
+        let thread =
+            std::thread::Builder::new().name("files".into()).spawn(move || {
+                // A promise without an answer would bring the window down when it is next looked at.
+                let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+                sender.send(answer.unwrap_or_else(|_| {
+                    Err(Error::new("looking at files", "it went wrong inside the program"))
+                }));
+                ctx.request_repaint();
+            });
         let chosen = match thread {
             Ok(_) => chosen,
             Err(e) => Promise::from_ready(Err(Error::new("looking at files", e))),

@@ -113,7 +113,8 @@ fn read(origin: Origin) -> Result<(Arc<Picture>, ColorImage)> {
 fn small(picture: &Picture) -> Result<ColorImage> {
     let (width, height) = (picture.width(), picture.height());
     let bad = || Error::new("making a small picture", "its pixels do not fit its size");
-    let full = image::ImageBuffer::<image::Rgb<u8>, &[u8]>::from_raw(width, height, picture.rgb()).ok_or_else(bad)?;
+    let full = image::ImageBuffer::<image::Rgb<u8>, &[u8]>::from_raw(width, height, picture.rgb())
+        .ok_or_else(bad)?;
     let scale = (f64::from(SMALL_SIDE_PX) / f64::from(width.max(height))).min(1.0);
     let side = |pixels: u32| ((f64::from(pixels) * scale).round() as u32).max(1);
     let (width, height) = (side(width), side(height));

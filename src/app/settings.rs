@@ -71,7 +71,10 @@ impl Settings {
         // One large photograph must not fill the context; the limit is shown and can be taken away.
         let bearable = u32::try_from(info.context / 4).unwrap_or(u32::MAX).clamp(1, USUAL_IMAGE_TOKENS);
         self.choose_image_tokens = most > bearable;
-        self.image_tokens = TokenRange { min_tokens: least.min(bearable), max_tokens: most.min(bearable).max(least.min(bearable)) };
+        self.image_tokens = TokenRange {
+            min_tokens: least.min(bearable),
+            max_tokens: most.min(bearable).max(least.min(bearable)),
+        };
     }
 
     /// The sampling of the next answer; draws its seed.
@@ -110,7 +113,8 @@ mod tests {
     #[test]
     fn greedy_keeps_the_penalties_and_nothing_else() {
         let mut settings = Settings { greedy: true, ..Settings::default() };
-        settings.sampling = Sampling { temperature: 0.9, top_k: 7, presence_penalty: 1.5, ..settings.sampling };
+        settings.sampling =
+            Sampling { temperature: 0.9, top_k: 7, presence_penalty: 1.5, ..settings.sampling };
         assert_eq!(settings.next_sampling(), Sampling { presence_penalty: 1.5, ..Sampling::GREEDY });
     }
 
@@ -128,9 +132,18 @@ mod tests {
     #[test]
     fn the_models_own_defaults_are_taken_over() {
         let mut settings = Settings::default();
-        let defaults = GenerationDefaults { do_sample: true, temperature: 0.7, top_p: 0.8, top_k: 20, ..GenerationDefaults::default() };
+        let defaults = GenerationDefaults {
+            do_sample: true,
+            temperature: 0.7,
+            top_p: 0.8,
+            top_k: 20,
+            ..GenerationDefaults::default()
+        };
         settings.use_defaults_of(&defaults);
         assert!(!settings.greedy);
-        assert_eq!((settings.sampling.temperature, settings.sampling.top_p, settings.sampling.top_k), (0.7, 0.8, 20));
+        assert_eq!(
+            (settings.sampling.temperature, settings.sampling.top_p, settings.sampling.top_k),
+            (0.7, 0.8, 20)
+        );
     }
 }

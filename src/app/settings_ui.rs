@@ -51,9 +51,15 @@ fn sampling_ui(ui: &mut Ui, settings: &mut Settings) {
             .on_hover_text("Only tokens at least this likely, measured against the likeliest; 0: all");
     });
     ui.add(Slider::new(&mut sampling.presence_penalty, 0.0..=2.0).fixed_decimals(2).text("Presence penalty"))
-        .on_hover_text("Against endless repetition: makes tokens less likely that the answer already has; 0: off");
-    ui.add(Slider::new(&mut sampling.repetition_penalty, 1.0..=2.0).fixed_decimals(2).text("Repetition penalty"))
-        .on_hover_text("Above 1, makes tokens less likely that prompt or answer already have; it breaks tables and lists");
+        .on_hover_text(
+            "Against endless repetition: makes tokens less likely that the answer already has; 0: off",
+        );
+    ui.add(
+        Slider::new(&mut sampling.repetition_penalty, 1.0..=2.0).fixed_decimals(2).text("Repetition penalty"),
+    )
+    .on_hover_text(
+        "Above 1, makes tokens less likely that prompt or answer already have; it breaks tables and lists",
+    );
     ui.add_enabled_ui(!greedy, |ui| {
         ui.checkbox(&mut settings.new_seed, "New seed for each answer");
         ui.horizontal(|ui| {
@@ -95,9 +101,11 @@ fn appearance_ui(ui: &mut Ui) {
     ui.strong("Appearance");
     ui.horizontal_wrapped(|ui| {
         let mut theme = ui.options(|options| options.theme_preference);
-        for (choice, name) in
-            [(ThemePreference::System, "As the system"), (ThemePreference::Light, "Light"), (ThemePreference::Dark, "Dark")]
-        {
+        for (choice, name) in [
+            (ThemePreference::System, "As the system"),
+            (ThemePreference::Light, "Light"),
+            (ThemePreference::Dark, "Dark"),
+        ] {
             if ui.radio_value(&mut theme, choice, name).changed() {
                 ui.ctx().set_theme(theme);
             }

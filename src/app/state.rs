@@ -10,7 +10,9 @@ use super::conversation::{Attachment, Draft, PictureState, Reply, ReplyEnd, Turn
 use super::progress::{Progress, Stage};
 use super::settings::Settings;
 use crate::chat::message::ImageSource;
-use crate::engine::{Answer, AnswerEvent, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, Request, Summary};
+use crate::engine::{
+    Answer, AnswerEvent, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, Request, Summary,
+};
 use crate::error::{Error, ErrorKind};
 use crate::gpu::Pacing;
 use crate::model::loaded::{LoadOptions, MemoryPlan};
@@ -199,7 +201,13 @@ impl State {
     /// Adds a picture to the draft; [`State::picture_read`] says when it is there.
     pub fn add_picture(&mut self, name: String) -> u64 {
         let id = self.new_id();
-        self.draft.pictures.push(Attachment { id, name, state: PictureState::Reading, source: None, report: None });
+        self.draft.pictures.push(Attachment {
+            id,
+            name,
+            state: PictureState::Reading,
+            source: None,
+            report: None,
+        });
         id
     }
 
@@ -234,7 +242,9 @@ impl State {
             (ModelState::None, _) => Some("Open a model first."),
             (ModelState::Loading(_), _) => Some("The model is still loading."),
             (_, Activity::Reading(_) | Activity::Answering(_)) => Some("An answer is under way."),
-            (ModelState::Ready(_), Activity::Idle) if self.draft.is_empty() => Some("Type a question or add a picture."),
+            (ModelState::Ready(_), Activity::Idle) if self.draft.is_empty() => {
+                Some("Type a question or add a picture.")
+            }
             (ModelState::Ready(_), Activity::Idle) => None,
         }
     }
@@ -276,13 +286,15 @@ impl State {
         let pictures: Vec<u64> =
             self.turns.iter().flat_map(|turn| &turn.question.pictures).map(|picture| picture.id).collect();
         let progress = Progress::new(pictures.len(), now);
-        self.activity = Activity::Answering(Box::new(Answering { answer: backend.ask(request), progress, pictures }));
+        self.activity =
+            Activity::Answering(Box::new(Answering { answer: backend.ask(request), progress, pictures }));
     }
 
     /// Can the last question be asked once more?
     #[must_use]
     pub fn can_ask_again(&self) -> bool {
-        matches!((&self.model, &self.activity), (ModelState::Ready(_), Activity::Idle)) && !self.turns.is_empty()
+        matches!((&self.model, &self.activity), (ModelState::Ready(_), Activity::Idle))
+            && !self.turns.is_empty()
     }
 
     /// Asks the last question once more, in place of its answer.

@@ -20,7 +20,8 @@ fn stage_text(progress: &Progress, now: Instant) -> (String, Option<f32>) {
         Stage::Reading => ("Reading pictures…".to_owned(), None),
         Stage::Preparing => ("Making the prompt…".to_owned(), None),
         Stage::Vision { index, done, total } => {
-            let text = format!("Looking at picture {} of {}: block {done} of {total}", index + 1, progress.pictures);
+            let text =
+                format!("Looking at picture {} of {}: block {done} of {total}", index + 1, progress.pictures);
             (text, Some(style::share(done as f64, total as f64)))
         }
         Stage::Prefill { done, total } => {
@@ -58,7 +59,12 @@ pub(super) fn progress_ui(ui: &mut Ui, progress: &Progress, now: Instant) {
         let text = if progress.stopping { "Stopping…".to_owned() } else { text };
         ui.label(RichText::new(text).strong());
         if let Some(share) = share.filter(|_| !progress.stopping) {
-            ui.add(ProgressBar::new(share).desired_width(120.0).desired_height(8.0).fill(ui.visuals().selection.bg_fill));
+            ui.add(
+                ProgressBar::new(share)
+                    .desired_width(120.0)
+                    .desired_height(8.0)
+                    .fill(ui.visuals().selection.bg_fill),
+            );
         }
         ui.weak(facts.join(" · "));
     });
@@ -118,10 +124,14 @@ pub(super) fn notices_ui(ui: &mut Ui, notices: &[Notice], commands: &mut Vec<Com
         frame.show(ui, |ui| {
             ui.horizontal_top(|ui| {
                 let width = ui.available_width() - CLOSE_WIDTH;
-                ui.allocate_ui_with_layout(egui::vec2(width, 0.0), egui::Layout::top_down(egui::Align::Min), |ui| {
-                    ui.set_width(width);
-                    ui.add(Label::new(&notice.text).selectable(true).wrap());
-                });
+                ui.allocate_ui_with_layout(
+                    egui::vec2(width, 0.0),
+                    egui::Layout::top_down(egui::Align::Min),
+                    |ui| {
+                        ui.set_width(width);
+                        ui.add(Label::new(&notice.text).selectable(true).wrap());
+                    },
+                );
                 if ui.button("Close").on_hover_text("Close this message").clicked() {
                     commands.push(Command::Dismiss(notice.id));
                 }

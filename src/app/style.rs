@@ -29,9 +29,16 @@ pub(super) fn apply(ctx: &Context) {
     // egui's own greys fall short of the contrast of 4.5:1 that small text needs.
     for (theme, visuals, grey, error, warning) in [
         (Theme::Light, Visuals::light(), 40, Color32::from_rgb(176, 20, 20), Color32::from_rgb(170, 90, 0)),
-        (Theme::Dark, Visuals::dark(), 215, Color32::from_rgb(255, 120, 110), Color32::from_rgb(240, 170, 60)),
+        (
+            Theme::Dark,
+            Visuals::dark(),
+            215,
+            Color32::from_rgb(255, 120, 110),
+            Color32::from_rgb(240, 170, 60),
+        ),
     ] {
-        let mut visuals = Visuals { error_fg_color: error, warn_fg_color: warning, weak_text_alpha: 0.78, ..visuals };
+        let mut visuals =
+            Visuals { error_fg_color: error, warn_fg_color: warning, weak_text_alpha: 0.78, ..visuals };
         visuals.widgets.noninteractive.fg_stroke.color = Color32::from_gray(grey);
         visuals.indent_has_left_vline = false;
         ctx.set_visuals_of(theme, visuals);

@@ -17,7 +17,11 @@ pub(super) fn top_bar_ui(
     commands: &mut Vec<Command>,
 ) {
     ui.horizontal(|ui| {
-        if ui.button("Open model…").on_hover_text("Choose a model folder: from the Hugging Face hub, or converted").clicked() {
+        if ui
+            .button("Open model…")
+            .on_hover_text("Choose a model folder: from the Hugging Face hub, or converted")
+            .clicked()
+        {
             commands.push(Command::ChooseModel);
         }
         let has_chat = !state.turns.is_empty();
@@ -34,7 +38,9 @@ pub(super) fn top_bar_ui(
                 ModelState::Loading(loading) => loading_ui(ui, loading, commands),
                 ModelState::None => {}
             }
-            ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| model_ui(ui, state, adapter));
+            ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                model_ui(ui, state, adapter)
+            });
         });
     });
 }
@@ -69,13 +75,16 @@ fn model_ui(ui: &mut Ui, state: &State, adapter: &str) {
 fn context_ui(ui: &mut Ui, used: usize, context: usize) {
     let share = style::share(used as f64, context as f64);
     let text = format!("{} / {} tokens", style::grouped(used), style::grouped(context));
-    let mut bar = ProgressBar::new(share).desired_width(BAR_WIDTH).corner_radius(4.0).text(RichText::new(text).small());
+    let mut bar =
+        ProgressBar::new(share).desired_width(BAR_WIDTH).corner_radius(4.0).text(RichText::new(text).small());
     if share > 0.9 {
         bar = bar.fill(ui.visuals().warn_fg_color.gamma_multiply(0.6));
     } else {
         bar = bar.fill(ui.visuals().selection.bg_fill);
     }
-    ui.add(bar).on_hover_text("How much of the model's context this conversation fills: prompt, pictures and answers");
+    ui.add(bar).on_hover_text(
+        "How much of the model's context this conversation fills: prompt, pictures and answers",
+    );
 }
 
 fn loading_ui(ui: &mut Ui, loading: &Loading, commands: &mut Vec<Command>) {
@@ -90,11 +99,16 @@ fn loading_ui(ui: &mut Ui, loading: &Loading, commands: &mut Vec<Command>) {
         None => format!("{step}…"),
     };
     let share = style::share(done as f64, total as f64);
-    let bar = ProgressBar::new(share).desired_width(BAR_WIDTH * 1.4).corner_radius(4.0).fill(ui.visuals().selection.bg_fill);
+    let bar = ProgressBar::new(share)
+        .desired_width(BAR_WIDTH * 1.4)
+        .corner_radius(4.0)
+        .fill(ui.visuals().selection.bg_fill);
     let bar = ui.add(bar.text(RichText::new(text).small()));
     if let Some(plan) = &loading.plan {
         let (weights, cache) = (style::bytes(plan.weights_bytes), style::bytes(plan.kv_bytes));
         let context = style::count(plan.context, "token", "tokens");
-        bar.on_hover_text(format!("It will take {weights} for weights and {cache} of KV cache for {context}"));
+        bar.on_hover_text(format!(
+            "It will take {weights} for weights and {cache} of KV cache for {context}"
+        ));
     }
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eframe::egui_wgpu::{WgpuConfiguration, WgpuSetup, WgpuSetupExisting};
-use egui::{Align2, CentralPanel, Context, Event, FontId, Frame, LayerId, Margin, Order, Panel, ScrollArea, Ui, ViewportBuilder};
+use egui::{
+    Align2, CentralPanel, Context, Event, FontId, Frame, LayerId, Margin, Order, Panel, ScrollArea, Ui,
+    ViewportBuilder,
+};
 
 use super::backend::Backend;
 use super::composition::Composition;
@@ -26,8 +29,7 @@ const TICK: Duration = Duration::from_millis(250);
 const ICON: &[u8] = include_bytes!("../../assets/icon.png");
 /// What a bare Linux needs besides a display; README says it too.
 #[cfg(target_os = "linux")]
-const LINUX_LIBRARIES: &str =
-    "on Debian: apt install libxkbcommon-x11-0 libxcursor1 libxi6 libx11-xcb1 libxrender1 mesa-vulkan-drivers";
+const LINUX_LIBRARIES: &str = "on Debian: apt install libxkbcommon-x11-0 libxcursor1 libxi6 libx11-xcb1 libxrender1 mesa-vulkan-drivers";
 
 /// How to open the window.
 #[derive(Clone, Debug)]
@@ -76,7 +78,12 @@ pub fn run(options: WindowOptions) -> Result<()> {
         Box::new(move |creation| {
             let ctx = creation.egui_ctx.clone();
             let engine = Engine::start(gpu, Arc::new(move || ctx.request_repaint_after(WAKE_DELAY)))?;
-            let mut app = WindowApp::new(&creation.egui_ctx, Box::new(engine), adapter, State::new(options.context, options.recipe))?;
+            let mut app = WindowApp::new(
+                &creation.egui_ctx,
+                Box::new(engine),
+                adapter,
+                State::new(options.context, options.recipe),
+            )?;
             if let Some(folder) = &options.model {
                 app.state.open_model(folder, &mut *app.backend);
             }
@@ -85,9 +92,9 @@ pub fn run(options: WindowOptions) -> Result<()> {
     )
     .map_err(|e| match e {
         eframe::Error::AppCreation(e) => Error::new(DOING, e),
-        eframe::Error::Wgpu(e) => {
-            Error::new(DOING, e).help("this adapter may be unable to draw on this display: `ocelli devices` lists others for --adapter")
-        }
+        eframe::Error::Wgpu(e) => Error::new(DOING, e).help(
+            "this adapter may be unable to draw on this display: `ocelli devices` lists others for --adapter",
+        ),
         e => with_library_help(Error::new(DOING, e)),
     })
 }
@@ -118,7 +125,8 @@ fn with_library_help(error: Error) -> Error {
 }
 
 fn icon() -> Result<egui::IconData> {
-    let icon = image::load_from_memory(ICON).map_err(|e| Error::new("reading the window's icon", e))?.into_rgba8();
+    let icon =
+        image::load_from_memory(ICON).map_err(|e| Error::new("reading the window's icon", e))?.into_rgba8();
     Ok(egui::IconData { width: icon.width(), height: icon.height(), rgba: icon.into_raw() })
 }
 
@@ -217,7 +225,8 @@ impl WindowApp {
     /// Pictures and folders that were dropped or pasted.
     fn take_input(&mut self, ctx: &Context) {
         let (dropped, pasted) = ctx.input(|input| {
-            let dropped: Vec<PathBuf> = input.raw.dropped_files.iter().map(|file| file.path().to_path_buf()).collect();
+            let dropped: Vec<PathBuf> =
+                input.raw.dropped_files.iter().map(|file| file.path().to_path_buf()).collect();
             let pasted: Vec<_> = input
                 .events
                 .iter()
@@ -260,23 +269,30 @@ impl eframe::App for WindowApp {
         Panel::top("top bar").frame(panel_frame(ui)).show(ui, |ui| {
             top_bar_ui::top_bar_ui(ui, &self.state, &self.adapter, &mut self.settings_open, &mut commands);
         });
-        Panel::right("settings").resizable(true).default_size(300.0).size_range(240.0..=420.0).show_collapsible(
-            ui,
-            &mut self.settings_open,
-            |ui| {
+        Panel::right("settings")
+            .resizable(true)
+            .default_size(300.0)
+            .size_range(240.0..=420.0)
+            .show_collapsible(ui, &mut self.settings_open, |ui| {
                 ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
                     settings_ui::settings_ui(ui, &mut self.state, &mut commands);
                 });
-            },
-        );
+            });
         Panel::bottom("composer").frame(panel_frame(ui)).show(ui, |ui| {
             status_ui::notices_ui(ui, &self.state.notices, &mut commands);
             if let Some(progress) = self.state.progress() {
                 status_ui::progress_ui(ui, progress, now);
             }
-            composer_ui::composer_ui(ui, &mut self.state, &self.pictures, &mut self.composition, &mut commands);
+            composer_ui::composer_ui(
+                ui,
+                &mut self.state,
+                &self.pictures,
+                &mut self.composition,
+                &mut commands,
+            );
         });
-        CentralPanel::default().show(ui, |ui| chat_ui::chat_ui(ui, &self.state, &self.pictures, &mut commands));
+        CentralPanel::default()
+            .show(ui, |ui| chat_ui::chat_ui(ui, &self.state, &self.pictures, &mut commands));
         drop_overlay(ui.ctx());
         let ctx = ui.ctx().clone();
         for command in commands {
@@ -302,5 +318,11 @@ fn drop_overlay(ctx: &Context) {
     let (rect, visuals) = (ctx.content_rect(), ctx.global_style().visuals.clone());
     painter.rect_filled(rect, 0.0, visuals.extreme_bg_color.gamma_multiply(0.85));
     let text = "Drop pictures to add them,\nor a model folder to open it";
-    painter.text(rect.center(), Align2::CENTER_CENTER, text, FontId::proportional(24.0), visuals.strong_text_color());
+    painter.text(
+        rect.center(),
+        Align2::CENTER_CENTER,
+        text,
+        FontId::proportional(24.0),
+        visuals.strong_text_color(),
+    );
 }

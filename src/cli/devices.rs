@@ -1,6 +1,8 @@
 //! `ocelli devices`: the adapters of this machine.
 
 use super::{print, print_json};
+use std::fmt::Write as _;
+
 use crate::error::Result;
 use crate::gpu::list_adapters;
 
@@ -29,7 +31,8 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
     let mut text = String::new();
     for a in adapters {
         let yes = |has: bool, name: &'static str| if has { name } else { "-" };
-        text += &format!(
+        let _ = write!(
+            text,
             "{}  {}\n   {} {}, driver {}\n   largest binding {} MiB, largest buffer {} MiB, subgroups of {}-{}, {} {} {}\n",
             a.index,
             a.name,

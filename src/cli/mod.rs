@@ -112,8 +112,12 @@ impl ModelArgs {
 /// Whatever stopped it.
 pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
-        None => Err(Error::new("opening the window", "this build has none yet")
-            .help("use a subcommand: ocelli --help")),
+        None => crate::app::run(crate::app::WindowOptions {
+            gpu: cli.window.gpu_options(),
+            model: cli.window.model.clone(),
+            recipe: cli.window.recipe,
+            context: cli.window.context,
+        }),
         Some(Command::Generate(args)) => generate::run(args),
         Some(Command::Convert(args)) => convert::run(args),
         Some(Command::Bench(args)) => bench::run(args),

@@ -5,6 +5,8 @@ use wgpu::BufferUsages as Usage;
 use super::device::Gpu;
 use crate::error::{Error, ErrorKind, Result};
 
+const MIB: f64 = 1_048_576.0;
+
 /// Bytes rounded up so that a storage buffer of them can be bound and copied.
 #[must_use]
 pub fn storage_bytes(bytes: usize) -> u64 {
@@ -34,9 +36,9 @@ impl Gpu {
         if size > self.max_binding_bytes() as u64 {
             let why = format!(
                 "it needs {:.1} MiB in one buffer and {} allows {:.1} MiB",
-                size as f64 / 1048576.0,
+                size as f64 / MIB,
                 self.adapter_name(),
-                self.max_binding_bytes() as f64 / 1048576.0
+                self.max_binding_bytes() as f64 / MIB
             );
             return Err(Error::new("allocating GPU memory for", why)
                 .at(label)

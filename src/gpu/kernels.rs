@@ -24,7 +24,7 @@ impl KernelKey {
 
     /// Sets one of the file's defines.
     #[must_use]
-    pub fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+    pub fn with(mut self, key: &'static str, value: impl std::fmt::Display) -> Self {
         self.defines.push((key, value.to_string()));
         self
     }
@@ -50,11 +50,9 @@ impl KernelKey {
     /// A short name for profiles and error messages.
     #[must_use]
     pub fn label(&self) -> String {
-        let mut s = self.file.to_owned();
-        for (k, v) in &self.defines {
-            s.push_str(&format!(" {k}={v}"));
-        }
-        s
+        let mut parts = vec![self.file.to_owned()];
+        parts.extend(self.defines.iter().map(|(k, v)| format!("{k}={v}")));
+        parts.join(" ")
     }
 }
 

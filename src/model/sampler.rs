@@ -63,6 +63,7 @@ impl Sampling {
         Ok(())
     }
 
+    #[expect(clippy::float_cmp, reason = "off means exactly these values, in the kernel too")]
     fn has_penalties(&self) -> bool {
         self.presence_penalty != 0.0 || self.repetition_penalty != 1.0
     }

@@ -143,7 +143,7 @@ impl VisionTower {
             .map(|i| read_merger(upload, &|tail| deepstack_merger(i, tail)))
             .collect::<Result<_>>()?;
         let head_dim = config.head_dim();
-        if head_dim % 4 != 0 || head_dim > 128 {
+        if !head_dim.is_multiple_of(4) || head_dim > 128 {
             let why =
                 format!("vision head_dim {head_dim} is not supported: it must be a multiple of 4 up to 128");
             return Err(Error::new("loading the vision tower", why));
@@ -326,6 +326,7 @@ impl VisionTower {
         Ok(())
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what is normed, with what, from where to where")]
     fn norm(
         &self,
         recorder: &mut Recorder,

@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod attention;
 mod bad_input;
 mod checkpoints;
 mod commands;

@@ -57,7 +57,8 @@ fn info() -> ModelInfo {
 }
 
 fn token(text: &str) -> AnswerEvent {
-    let record = TokenRecord { id: 1, logprob: -0.5, index: 0, rank: 0, entropy: 1.0, alternatives: Vec::new() };
+    let record =
+        TokenRecord { id: 1, logprob: -0.5, index: 0, rank: 0, entropy: 1.0, alternatives: Vec::new() };
     AnswerEvent::Token(Box::new(TokenEvent {
         text: text.into(),
         record,
@@ -189,7 +190,10 @@ fn a_picture_that_cannot_be_read_is_never_left_out_silently() {
     state.picture_read(id, Err(Error::new("reading the picture", "no such file")));
     state.poll(&mut script, Instant::now());
     assert!(script.asks.is_empty() && !state.is_busy());
-    assert!(state.notices[0].text.contains("no such file") && state.notices[0].text.contains("remove the picture"));
+    assert!(
+        state.notices[0].text.contains("no such file")
+            && state.notices[0].text.contains("remove the picture")
+    );
     assert_eq!(state.draft.text, "What is it?");
     state.remove_picture(id);
     state.send(&mut script, Instant::now());

@@ -1,0 +1,214 @@
+//! Attention against sums in f64 at the sizes of long chats and large pictures: dense, paged and causal, in
+//! one dispatch and in many, and decoding in pieces. Pages are shuffled, what is not to be read is NaN.
+
+use half::f16;
+use ocelli::gpu::{Gpu, KernelKey, Pacing, Recorder};
+use ocelli::model::text_decoder::RowInfo;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+
+use crate::support::gpu;
+
+const FIRST: u32 = 1;
+const LAST: u32 = 2;
+const PAGE: usize = 64;
+
+fn random(n: usize) -> Vec<f32> {
+    let mut runner = TestRunner::default();
+    proptest::collection::vec(-2f32..2f32, n).new_tree(&mut runner).unwrap().current()
+}
+
+fn upload(gpu: &Gpu, values: &[f32]) -> wgpu::Buffer {
+    gpu.storage_buffer_with("values", bytemuck::cast_slice(values)).unwrap()
+}
+
+/// softmax(scale q . k) v over the first `keys` keys, in f64. `k`, `v`: `[keys][dim]`.
+fn reference(q: &[f32], k: &[Vec<f32>], v: &[Vec<f32>], keys: usize) -> Vec<f64> {
+    let scale = 1.0 / (q.len() as f64).sqrt();
+    let score = |k: &[f32]| q.iter().zip(k).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() * scale;
+    let scores: Vec<f64> = k[..keys].iter().map(|k| score(k)).collect();
+    let top = scores.iter().copied().fold(f64::MIN, f64::max);
+    let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    (0..q.len())
+        .map(|d| weights.iter().zip(v).map(|(w, v)| w * f64::from(v[d])).sum::<f64>() / total)
+        .collect()
+}
+
+fn close(got: &[f32], want: &[f64], what: &str) {
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let error = (f64::from(*got) - want).abs();
+        assert!(error <= 2e-5, "{what} [{i}]: {got} for {want}");
+    }
+}
+
+#[test]
+fn dense_attention_is_right_over_thousands_of_keys_however_it_is_divided() {
+    let gpu = gpu();
+    let mut recorder = Recorder::new(&gpu, Pacing::HEADLESS).unwrap();
+    for dim in [64usize, 72, 128] {
+        let (rows, heads) = (6000usize, 2usize);
+        let [q, k, v] = [0; 3].map(|_| random(rows * heads * dim));
+        let [q_buffer, k_buffer, v_buffer] = [&q, &k, &v].map(|values| upload(&gpu, values));
+        let kernel =
+            gpu.kernel(&KernelKey::new("attention_flash").with("KV", "dense").with("HEAD_DIM", dim)).unwrap();
+        let mut run = |step: usize| {
+            let o = gpu.storage_buffer("o", rows * heads * dim * 4).unwrap();
+            let state = gpu.storage_buffer("state", rows * heads * 8).unwrap();
+            gpu.fill(&o, 0x7fc0_0000);
+            gpu.fill(&state, 0x7fc0_0000);
+            // Rows in the middle, as a tile of a large picture.
+            let (first_row, count) = (3000u32, 70u32);
+            for first in (0..rows).step_by(step) {
+                let keys = step.min(rows - first);
+                let flags = if first == 0 { FIRST } else { 0 } | if first + keys == rows { LAST } else { 0 };
+                let scale = (1.0 / (dim as f32).sqrt()).to_bits();
+                let params = [count, first_row, 2, 2, first as u32, keys as u32, 0, scale, flags];
+                let buffers = [&q_buffer, &k_buffer, &v_buffer, &o, &state];
+                recorder.dispatch(&kernel, &params, &buffers, [count.div_ceil(32), 2, 1], 1.0).unwrap();
+            }
+            recorder.finish().unwrap();
+            gpu.read_f32(&o, 3000 * heads * dim, 70 * heads * dim).unwrap()
+        };
+        let whole = run(rows);
+        let divided = run(1024);
+        assert!(whole.iter().zip(&divided).all(|(a, b)| a.to_bits() == b.to_bits()), "{dim}: division shows");
+        for (row, head) in [(0, 0), (31, 1), (69, 0)] {
+            let take = |values: &[f32], row: usize| values[(row * heads + head) * dim..][..dim].to_vec();
+            let keys: Vec<_> = (0..rows).map(|r| take(&k, r)).collect();
+            let values: Vec<_> = (0..rows).map(|r| take(&v, r)).collect();
+            let want = reference(&take(&q, 3000 + row), &keys, &values, rows);
+            close(&take(&whole, row), &want, &format!("dim {dim} row {row} head {head}"));
+        }
+    }
+}
+
+/// A cache of one layer with the pages of a session in random order, the rest NaN.
+struct Paged {
+    k: wgpu::Buffer,
+    v: wgpu::Buffer,
+    table: wgpu::Buffer,
+    max_pages: usize,
+    /// `[kv_head][key][dim]`, as the device reads them.
+    keys: Vec<Vec<Vec<f32>>>,
+    values: Vec<Vec<Vec<f32>>>,
+}
+
+fn paged(gpu: &Gpu, half: bool, kv_heads: usize, dim: usize, length: usize) -> Paged {
+    let max_pages = length.div_ceil(PAGE) + 5;
+    // 7 divides no number of pages used here, so this is a permutation that keeps nothing in place.
+    let page_of = |i: usize| (i * 7 + 3) % max_pages;
+    assert!(!max_pages.is_multiple_of(7));
+    let stored = |v: f32| if half { f16::from_f32(v).to_f32() } else { v };
+    let make = || {
+        let mut all = vec![f32::NAN; max_pages * kv_heads * PAGE * dim];
+        let mut heads = vec![Vec::new(); kv_heads];
+        for index in 0..length {
+            for (head, list) in heads.iter_mut().enumerate() {
+                let row: Vec<f32> = random(dim).into_iter().map(stored).collect();
+                let at = ((page_of(index / PAGE) * kv_heads + head) * PAGE + index % PAGE) * dim;
+                all[at..at + dim].copy_from_slice(&row);
+                list.push(row);
+            }
+        }
+        let buffer = if half {
+            let bytes: Vec<u8> = all.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+            gpu.storage_buffer_with("cache", &bytes).unwrap()
+        } else {
+            upload(gpu, &all)
+        };
+        (buffer, heads)
+    };
+    let ((k, keys), (v, values)) = (make(), make());
+    // The session is in slot 3.
+    let mut table = vec![u32::MAX / 8; 8 * max_pages];
+    for i in 0..length.div_ceil(PAGE) {
+        table[3 * max_pages + i] = page_of(i) as u32;
+    }
+    let table = gpu.storage_buffer_with("page table", bytemuck::cast_slice(&table)).unwrap();
+    Paged { k, v, table, max_pages, keys, values }
+}
+
+#[test]
+fn paged_attention_is_right_over_a_long_cache_in_prefill_and_in_decoding() {
+    let gpu = gpu();
+    let mut recorder = Recorder::new(&gpu, Pacing::HEADLESS).unwrap();
+    for (half, dim, length) in [(false, 64usize, 1100usize), (true, 128, 4500), (false, 128, 257)] {
+        let (heads, kv_heads) = (4usize, 2usize);
+        let cache = paged(&gpu, half, kv_heads, dim, length);
+        let kv = if half { "f16" } else { "f32" };
+        let scale = (1.0 / (dim as f32).sqrt()).to_bits();
+        let rows = 40usize;
+        let first_index = length - rows;
+        let q = random(rows * heads * dim);
+        let q_buffer = upload(&gpu, &q);
+        let infos: Vec<RowInfo> = (0..rows)
+            .map(|r| RowInfo { index: (first_index + r) as u32, slot: 3, ..RowInfo::default() })
+            .collect();
+        let row_buffer = gpu.storage_buffer_with("rows", bytemuck::cast_slice(&infos)).unwrap();
+        let o = gpu.storage_buffer("o", rows * heads * dim * 4).unwrap();
+        let state = gpu.storage_buffer("state", rows * heads * 8).unwrap();
+        gpu.fill(&o, 0x7fc0_0000);
+        let flash =
+            gpu.kernel(&KernelKey::new("attention_flash").with("KV", kv).with("HEAD_DIM", dim)).unwrap();
+        for first in (0..length).step_by(512) {
+            let keys = 512.min(length - first);
+            let flags = if first == 0 { FIRST } else { 0 } | if first + keys == length { LAST } else { 0 };
+            let params = [
+                rows as u32,
+                0,
+                heads as u32,
+                kv_heads as u32,
+                first as u32,
+                keys as u32,
+                cache.max_pages as u32,
+                scale,
+                flags,
+            ];
+            let buffers = [&q_buffer, &cache.k, &cache.v, &o, &state, &row_buffer, &cache.table];
+            recorder.dispatch(&flash, &params, &buffers, [2, heads as u32, 1], 1.0).unwrap();
+        }
+        recorder.finish().unwrap();
+        let prefilled = gpu.read_f32(&o, 0, rows * heads * dim).unwrap();
+
+        // The last row again, as a decode step would run it.
+        let last = rows - 1;
+        let max_pieces = length.div_ceil(256) + 2;
+        let one_q = upload(&gpu, &q[last * heads * dim..]);
+        let one_row = gpu.storage_buffer_with("row", bytemuck::bytes_of(&infos[last])).unwrap();
+        let partial = gpu.storage_buffer("partial", heads * max_pieces * (dim + 4) * 4).unwrap();
+        gpu.fill(&partial, 0x7fc0_0000);
+        let decode =
+            gpu.kernel(&KernelKey::new("attention_decode").with("KV", kv).with("HEAD_DIM", dim)).unwrap();
+        let reduce = gpu.kernel(&KernelKey::new("attention_reduce").with("HEAD_DIM", dim)).unwrap();
+        let params = [heads as u32, kv_heads as u32, cache.max_pages as u32, max_pieces as u32, scale];
+        let buffers = [&one_q, &cache.k, &cache.v, &one_row, &cache.table, &partial];
+        let groups = [length.div_ceil(256) as u32, heads as u32, 1];
+        recorder.dispatch(&decode, &params, &buffers, groups, 1.0).unwrap();
+        let params = [heads as u32, max_pieces as u32];
+        recorder.dispatch(&reduce, &params, &[&partial, &one_row, &o], [heads as u32, 1, 1], 1.0).unwrap();
+        recorder.finish().unwrap();
+        let decoded = gpu.read_f32(&o, 0, heads * dim).unwrap();
+
+        for head in 0..heads {
+            let kv_head = head / (heads / kv_heads);
+            for row in [0, 1, 17, last] {
+                let at = (row * heads + head) * dim;
+                let keys = first_index + row + 1;
+                let want = reference(&q[at..at + dim], &cache.keys[kv_head], &cache.values[kv_head], keys);
+                close(
+                    &prefilled[at..at + dim],
+                    &want,
+                    &format!("prefill {kv} dim {dim} row {row} head {head}"),
+                );
+                if row == last {
+                    close(
+                        &decoded[head * dim..][..dim],
+                        &want,
+                        &format!("decode {kv} dim {dim} head {head}"),
+                    );
+                }
+            }
+        }
+    }
+}
