@@ -1,9 +1,11 @@
 //! The window without a screen: a person types, clicks and drops; scripted events play the engine.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers say: this must be so")]
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use egui::{ColorImage, Event, ImeEvent, Key, Modifiers};
@@ -12,8 +14,8 @@ use egui_kittest::kittest::Queryable;
 use ocelli::app::{Backend, PictureState, State, WindowApp};
 use ocelli::chat::message::Role;
 use ocelli::engine::{
-    Answer, AnswerEvent, Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, Request, StopReason, Summary,
-    TokenEvent,
+    Answer, AnswerEvent, Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, Request, StopReason,
+    Summary, TokenEvent,
 };
 use ocelli::error::Error;
 use ocelli::gpu::StepTimes;
@@ -54,17 +56,25 @@ impl Backend for Played {
 struct Window {
     harness: Harness<'static, WindowApp>,
     engine: Played,
+    /// Something asked for a frame.
+    repaint: Receiver<()>,
 }
 
 impl Window {
     fn open() -> Self {
         let engine = Played::default();
         let backend = Box::new(engine.clone());
-        let harness = Harness::builder().with_size(egui::vec2(1000.0, 700.0)).with_max_steps(8).build_eframe(move |creation| {
-            let state = State::new(4096, None);
-            WindowApp::new(&creation.egui_ctx, backend, "test adapter".into(), state).unwrap()
+        let harness = Harness::builder().with_size(egui::vec2(1000.0, 700.0)).with_max_steps(8).build_eframe(
+            move |creation| {
+                let state = State::new(4096, None);
+                WindowApp::new(&creation.egui_ctx, backend, "test adapter".into(), state).unwrap()
+            },
+        );
+        let (asked, repaint) = channel();
+        harness.ctx.set_request_repaint_callback(move |_| {
+            let _ = asked.send(());
         });
-        Self { harness, engine }
+        Self { harness, engine, repaint }
     }
 
     /// A window with a model.
@@ -117,7 +127,8 @@ impl Window {
         let start = Instant::now();
         while !done(&self.harness.state().state) {
             assert!(start.elapsed() < Duration::from_secs(20), "the window waits for ever");
-            std::thread::sleep(Duration::from_millis(5));
+            // A request that finds one pending is not told of: look now and then.
+            let _ = self.repaint.recv_timeout(Duration::from_millis(50));
             self.harness.step();
         }
         self.run();
@@ -139,7 +150,8 @@ fn info() -> ModelInfo {
 }
 
 fn token(text: &str) -> AnswerEvent {
-    let record = TokenRecord { id: 1, logprob: -0.5, index: 0, rank: 0, entropy: 1.0, alternatives: Vec::new() };
+    let record =
+        TokenRecord { id: 1, logprob: -0.5, index: 0, rank: 0, entropy: 1.0, alternatives: Vec::new() };
     let (times, arrived) = (StepTimes::default(), Instant::now());
     AnswerEvent::Token(Box::new(TokenEvent { text: text.into(), record, times, batch: 1, arrived }))
 }
@@ -182,9 +194,15 @@ fn an_empty_window_says_what_to_do_and_sends_nothing() {
 fn loading_shows_how_far_it_is_and_can_be_cancelled() {
     let mut window = Window::open();
     window.harness.state_mut().open_model("/models/tiny".into());
-    window.engine.0.borrow().loads[0].1.send(LoadEvent::Uploading { done_bytes: 300_000_000, total_bytes: 2_000_000_000 }).unwrap();
+    window.engine.0.borrow().loads[0]
+        .1
+        .send(LoadEvent::Uploading { done_bytes: 300_000_000, total_bytes: 2_000_000_000 })
+        .unwrap();
     window.run();
-    assert!(window.harness.query_all_by_value("Loading 300 MB of 2.00 GB").next().is_some() || window.see("300 MB of 2.00 GB"));
+    assert!(
+        window.harness.query_all_by_value("Loading 300 MB of 2.00 GB").next().is_some()
+            || window.see("300 MB of 2.00 GB")
+    );
     window.click("Cancel");
     assert!(window.engine.0.borrow().loads[0].2.is_cancelled());
 }
@@ -265,7 +283,10 @@ fn an_error_is_shown_and_the_question_is_there_to_send_again() {
     let mut window = Window::ready();
     window.type_text("What is it?");
     window.press_enter();
-    window.say(AnswerEvent::Failed(Error::new("answering", "the prompt has 9000 tokens and the context holds 4096")));
+    window.say(AnswerEvent::Failed(Error::new(
+        "answering",
+        "the prompt has 9000 tokens and the context holds 4096",
+    )));
     assert!(window.see("the context holds 4096"));
     assert_eq!(window.draft(), "What is it?");
     window.click("Close");
@@ -309,7 +330,9 @@ fn a_pasted_picture_is_added() {
     let pixels = ColorImage::from_rgb([5, 4], &[90; 60]);
     window.harness.event(Event::PasteImage(Arc::new(pixels)));
     window.run();
-    window.wait_until(|state| matches!(state.draft.pictures[..], [ref p] if matches!(p.state, PictureState::Ready(5, 4))));
+    window.wait_until(
+        |state| matches!(state.draft.pictures[..], [ref p] if matches!(p.state, PictureState::Ready(5, 4))),
+    );
     assert!(window.see("pasted picture"));
 }
 
@@ -330,15 +353,30 @@ impl egui::DroppedFile for Dropped {
 fn a_dropped_picture_is_added_and_a_dropped_folder_is_a_model() {
     let mut window = Window::ready();
     let (folder, path) = picture_file();
-    window.harness.input_mut().hovered_files = vec![egui::HoveredFile { path: Some(path.clone()), ..Default::default() }];
+    window.harness.input_mut().hovered_files =
+        vec![egui::HoveredFile { path: Some(path.clone()), ..Default::default() }];
     window.harness.run_steps(2);
     window.harness.input_mut().hovered_files.clear();
     for path in [path, folder.path().to_path_buf()] {
         window.harness.input_mut().dropped_files = vec![Arc::new(Dropped(path))];
         window.run();
     }
-    window.wait_until(|state| state.draft.pictures.len() == 1 && state.last_folder.as_deref() == Some(folder.path()));
+    window.wait_until(|state| {
+        state.draft.pictures.len() == 1 && state.last_folder.as_deref() == Some(folder.path())
+    });
     assert_eq!(window.engine.0.borrow().loads.len(), 2);
+}
+
+#[test]
+fn enter_in_the_instructions_is_a_new_line() {
+    let mut window = Window::ready();
+    window.click("Settings");
+    window.harness.get_by_role_and_label(egui::Role::MultilineTextInput, "Instructions").focus();
+    window.run();
+    window.type_text("Be");
+    window.press_enter();
+    window.type_text("brief.");
+    assert_eq!(window.harness.state().state.settings.system_prompt, "Be\nbrief.");
 }
 
 #[test]
@@ -348,7 +386,7 @@ fn the_settings_have_names_and_work() {
     window.run();
     window.click("Sample");
     assert!(!window.harness.state().state.settings.greedy);
-    window.click("Use the model's own");
+    window.click("Use the model's own settings");
     assert!(window.harness.state().state.settings.greedy);
     window.click("Light");
     assert!(!window.harness.ctx.global_style().visuals.dark_mode);

@@ -11,12 +11,19 @@ use super::{status_ui, style};
 const WELCOME_WIDTH: f32 = 480.0;
 
 /// Draws the conversation, the latest at the bottom in sight.
-pub(super) fn chat_ui(ui: &mut Ui, state: &State, pictures: &Pictures, commands: &mut Vec<Command>) {
+/// `to_end`: show the end, wherever the user had scrolled to.
+pub(super) fn chat_ui(
+    ui: &mut Ui,
+    state: &State,
+    pictures: &Pictures,
+    to_end: bool,
+    commands: &mut Vec<Command>,
+) {
     if state.turns.is_empty() {
         empty_ui(ui, state, commands);
         return;
     }
-    ScrollArea::vertical().auto_shrink(false).stick_to_bottom(true).show(ui, |ui| {
+    ScrollArea::vertical().id_salt("conversation").auto_shrink(false).stick_to_bottom(true).show(ui, |ui| {
         column_ui(ui, |ui| {
             let name = state.model_info().map_or("Answer", |info| info.name.as_str());
             let last = state.turns.len() - 1;
@@ -28,6 +35,9 @@ pub(super) fn chat_ui(ui: &mut Ui, state: &State, pictures: &Pictures, commands:
             }
             ui.add_space(8.0);
         });
+        if to_end {
+            ui.scroll_to_cursor(Some(Align::BOTTOM));
+        }
     });
 }
 
@@ -53,7 +63,7 @@ fn question_ui(ui: &mut Ui, turn: &Turn, pictures: &Pictures) {
         ui.set_width(ui.available_width());
         ui.label(RichText::new("You").small().weak());
         if !turn.question.pictures.is_empty() {
-            ui.horizontal_wrapped(|ui| {
+            ui.with_layout(Layout::left_to_right(Align::TOP).with_main_wrap(true), |ui| {
                 for picture in &turn.question.pictures {
                     picture_ui(ui, picture, pictures);
                 }
@@ -69,7 +79,7 @@ fn question_ui(ui: &mut Ui, turn: &Turn, pictures: &Pictures) {
 /// A picture with what the model saw of it.
 fn picture_ui(ui: &mut Ui, picture: &Attachment, pictures: &Pictures) {
     let texture = pictures.small(picture.id);
-    let shape = texture.map_or(1.0, |texture| texture.aspect_ratio());
+    let shape = texture.map_or(1.0, egui::TextureHandle::aspect_ratio);
     let width = (style::PICTURE_HEIGHT * shape).clamp(style::PICTURE_HEIGHT, style::PICTURE_HEIGHT * 2.4);
     ui.allocate_ui_with_layout(
         egui::vec2(width, style::PICTURE_HEIGHT),
@@ -143,7 +153,7 @@ fn reply_ui(ui: &mut Ui, reply: &Reply, name: &str, may_ask_again: bool, command
 }
 
 fn empty_ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+    ScrollArea::vertical().id_salt("welcome").auto_shrink(false).show(ui, |ui| {
         ui.vertical_centered(|ui| {
             ui.add_space((ui.available_height() * 0.28).max(8.0));
             ui.set_max_width(WELCOME_WIDTH.min(ui.available_width()));

@@ -28,9 +28,8 @@ pub(super) fn composer_ui(
     composition: &mut Composition,
     commands: &mut Vec<Command>,
 ) {
-    let enter = ui.input_mut(|input| composition.take_enter(&mut input.events));
-    let typing = ui.memory(|memory| memory.has_focus(text_id()));
-    if enter && typing {
+    let typed = ui.memory(|memory| memory.has_focus(text_id()));
+    if ui.input_mut(|input| composition.take_enter(&mut input.events, typed)) {
         commands.push(Command::Send);
     }
     if !state.draft.pictures.is_empty() {

@@ -9,10 +9,10 @@ pub struct Composition {
 }
 
 impl Composition {
-    /// Takes in a frame's events, in order, and takes out of them each Enter that is not a new line (Shift+Enter,
-    /// Alt+Enter stay). True when one of them is to send: not while a word is composed, nor in the frame in
+    /// Takes in a frame's events, in order. While the question is `typed`, takes out of them each Enter that is not a
+    /// new line (Shift+Enter, Alt+Enter stay); otherwise Enter belongs to whatever has the keyboard. True when one of them is to send: not while a word is composed, nor in the frame in
     /// which it is committed, where the Enter is the one that committed it.
-    pub fn take_enter(&mut self, events: &mut Vec<Event>) -> bool {
+    pub fn take_enter(&mut self, events: &mut Vec<Event>, typed: bool) -> bool {
         let (mut sends, mut ime_spoke) = (false, false);
         events.retain(|event| match event {
             Event::Ime(ImeEvent::Preedit { text, .. }) => {
@@ -30,7 +30,7 @@ impl Composition {
                 true
             }
             Event::Key { key: Key::Enter, pressed: true, modifiers, repeat, .. }
-                if !modifiers.shift && !modifiers.alt =>
+                if typed && !modifiers.shift && !modifiers.alt =>
             {
                 sends |= !self.composing && !ime_spoke && !repeat;
                 false
@@ -58,30 +58,36 @@ mod tests {
     fn enter_sends_and_shift_enter_is_left_for_the_text() {
         let mut composition = Composition::default();
         let mut events = vec![enter(Modifiers::NONE)];
-        assert!(composition.take_enter(&mut events) && events.is_empty());
+        assert!(composition.take_enter(&mut events, true) && events.is_empty());
         let mut events = vec![enter(Modifiers::SHIFT)];
-        assert!(!composition.take_enter(&mut events) && events.len() == 1);
+        assert!(!composition.take_enter(&mut events, true) && events.len() == 1);
     }
 
     #[test]
     fn enter_does_not_send_while_a_word_is_composed_nor_when_it_commits_one() {
         let mut composition = Composition::default();
-        assert!(!composition.take_enter(&mut vec![preedit("に")]));
-        assert!(!composition.take_enter(&mut vec![enter(Modifiers::NONE)]));
+        assert!(!composition.take_enter(&mut vec![preedit("に")], true));
+        assert!(!composition.take_enter(&mut vec![enter(Modifiers::NONE)], true));
         let commit = Event::Ime(ImeEvent::Commit("日".into()));
-        assert!(!composition.take_enter(&mut vec![preedit(""), commit, enter(Modifiers::NONE)]));
-        assert!(composition.take_enter(&mut vec![enter(Modifiers::NONE)]));
+        assert!(!composition.take_enter(&mut vec![preedit(""), commit, enter(Modifiers::NONE)], true));
+        assert!(composition.take_enter(&mut vec![enter(Modifiers::NONE)], true));
     }
 
     #[test]
     fn an_input_method_that_only_says_it_is_idle_does_not_hold_enter_back() {
-        assert!(Composition::default().take_enter(&mut vec![preedit(""), enter(Modifiers::NONE)]));
+        assert!(Composition::default().take_enter(&mut vec![preedit(""), enter(Modifiers::NONE)], true));
+    }
+
+    #[test]
+    fn enter_elsewhere_is_left_alone() {
+        let mut events = vec![enter(Modifiers::NONE)];
+        assert!(!Composition::default().take_enter(&mut events, false) && events.len() == 1);
     }
 
     #[test]
     fn leaving_the_window_ends_a_composition() {
         let mut composition = Composition::default();
-        assert!(!composition.take_enter(&mut vec![preedit("に"), Event::WindowFocused(false)]));
-        assert!(composition.take_enter(&mut vec![enter(Modifiers::NONE)]));
+        assert!(!composition.take_enter(&mut vec![preedit("に"), Event::WindowFocused(false)], true));
+        assert!(composition.take_enter(&mut vec![enter(Modifiers::NONE)], true));
     }
 }

@@ -20,7 +20,7 @@ mod window;
 
 pub use backend::Backend;
 pub use composition::Composition;
-pub use conversation::{Attachment, PictureState, Reply, ReplyEnd, Turn};
+pub use conversation::{Attachment, Draft, PictureState, Reply, ReplyEnd, Turn};
 pub use progress::{Progress, Stage};
 pub use settings::Settings;
 pub use state::{Command, Loading, ModelState, Notice, State};

@@ -116,7 +116,7 @@ fn small(picture: &Picture) -> Result<ColorImage> {
     let full = image::ImageBuffer::<image::Rgb<u8>, &[u8]>::from_raw(width, height, picture.rgb())
         .ok_or_else(bad)?;
     let scale = (f64::from(SMALL_SIDE_PX) / f64::from(width.max(height))).min(1.0);
-    let side = |pixels: u32| ((f64::from(pixels) * scale).round() as u32).max(1);
+    let side = |pixels: u32| ((f64::from(pixels) * scale).round_ties_even() as u32).max(1);
     let (width, height) = (side(width), side(height));
     let small = image::imageops::thumbnail(&full, width, height);
     Ok(ColorImage::from_rgb([width as usize, height as usize], &small))

@@ -14,15 +14,15 @@ pub(super) fn settings_ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Com
     let has_model = state.model_info().is_some();
     let image_tokens = state.model_info().map(|info| info.image_tokens);
     let settings = &mut state.settings;
-    ui.strong("Instructions");
+    let label = ui.strong("Instructions");
     let prompt = TextEdit::multiline(&mut settings.system_prompt)
         .hint_text("System prompt, sent before the conversation")
         .desired_rows(3)
         .desired_width(f32::INFINITY);
-    ui.add(prompt);
+    ui.add(prompt).labelled_by(label.id);
     ui.separator();
     sampling_ui(ui, settings);
-    let own = ui.add_enabled(has_model, egui::Button::new("Use the model's own"));
+    let own = ui.add_enabled(has_model, egui::Button::new("Use the model's own settings"));
     if own.on_hover_text("Sample as the model's authors suggest, in its generation_config.json").clicked() {
         commands.push(Command::UseModelDefaults);
     }
@@ -118,7 +118,7 @@ fn appearance_ui(ui: &mut Ui) {
             ("Smaller", "Make text and everything else smaller", zoom - ZOOM_STEP),
             ("Larger", "Make text and everything else larger", zoom + ZOOM_STEP),
         ] {
-            let to = (to * 10.0).round() / 10.0;
+            let to = (to * 10.0).round_ties_even() / 10.0;
             let button = ui.add_enabled(ZOOM_RANGE.contains(&to), egui::Button::new(name));
             if button.on_hover_text(hover).clicked() {
                 ui.ctx().set_zoom_factor(to);

@@ -126,7 +126,7 @@ impl State {
     /// Nothing opened yet; models are to be loaded with room for `context` tokens.
     #[must_use]
     pub fn new(context: usize, recipe: Option<Recipe>) -> Self {
-        Self { context, recipe, ..Self::default() }
+        Self { recipe, context, ..Self::default() }
     }
 
     /// The loaded model.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use egui::{Frame, Label, ProgressBar, RichText, Ui};
+use egui::{Frame, Label, RichText, Ui};
 
 use super::progress::{Progress, Stage};
 use super::state::{Command, Notice};
@@ -59,12 +59,7 @@ pub(super) fn progress_ui(ui: &mut Ui, progress: &Progress, now: Instant) {
         let text = if progress.stopping { "Stopping…".to_owned() } else { text };
         ui.label(RichText::new(text).strong());
         if let Some(share) = share.filter(|_| !progress.stopping) {
-            ui.add(
-                ProgressBar::new(share)
-                    .desired_width(120.0)
-                    .desired_height(8.0)
-                    .fill(ui.visuals().selection.bg_fill),
-            );
+            ui.add(style::bar(ui, share, 120.0).desired_height(8.0));
         }
         ui.weak(facts.join(" · "));
     });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use egui::{Color32, Context, FontId, TextStyle, Theme, Visuals};
+use egui::{Color32, Context, FontId, ProgressBar, TextStyle, Theme, Ui, Visuals};
 
 /// Widest column of text, points: lines stay short enough to read.
 pub(super) const COLUMN_WIDTH: f32 = 780.0;
@@ -23,7 +23,9 @@ pub(super) fn apply(ctx: &Context) {
             style.text_styles.insert(text_style, FontId::proportional(size));
         }
         style.spacing.item_spacing = egui::vec2(8.0, 6.0);
-        style.spacing.button_padding = egui::vec2(8.0, 4.0);
+        style.spacing.button_padding = egui::vec2(8.0, 3.0);
+        // As high as a button, so that a label before one stands on its line.
+        style.spacing.interact_size.y = 24.0;
         style.spacing.slider_width = 130.0;
     });
     // egui's own greys fall short of the contrast of 4.5:1 that small text needs.
@@ -91,6 +93,13 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// A bar filled to a share, 0 to 1.
+pub(super) fn bar(ui: &Ui, share: f32, width: f32) -> ProgressBar {
+    // A bar is never narrower than its corners: an empty one must not look begun.
+    let colour = if share > 0.0 { ui.visuals().selection.bg_fill } else { Color32::TRANSPARENT };
+    ProgressBar::new(share).desired_width(width).corner_radius(4.0).fill(colour)
+}
+
 /// The share of a whole, 0 to 1.
 pub(super) fn share(done: f64, total: f64) -> f32 {
     if total > 0.0 { (done / total).clamp(0.0, 1.0) as f32 } else { 0.0 }
@@ -113,7 +122,9 @@ mod tests {
         assert_eq!(bytes(680_000_000), "680 MB");
         assert_eq!(bytes(1_830_000_000), "1.83 GB");
         assert_eq!(bytes(12_300), "0.0 MB");
-        assert_eq!(share(1.0, 0.0), 0.0);
-        assert_eq!(share(3.0, 2.0), 1.0);
+        assert_eq!(
+            [share(1.0, 0.0), share(3.0, 2.0), share(1.0, 2.0)].map(|share| (share * 10.0) as u32),
+            [0, 10, 5]
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Room `app`: draws the bar at the top: the model, where it runs, the context, and how a load goes.
 
-use egui::{Label, ProgressBar, RichText, Ui};
+use egui::{Label, RichText, Ui};
 
 use super::state::{Command, Loading, ModelState, State};
 use super::style;
@@ -39,7 +39,7 @@ pub(super) fn top_bar_ui(
                 ModelState::None => {}
             }
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
-                model_ui(ui, state, adapter)
+                model_ui(ui, state, adapter);
             });
         });
     });
@@ -75,12 +75,9 @@ fn model_ui(ui: &mut Ui, state: &State, adapter: &str) {
 fn context_ui(ui: &mut Ui, used: usize, context: usize) {
     let share = style::share(used as f64, context as f64);
     let text = format!("{} / {} tokens", style::grouped(used), style::grouped(context));
-    let mut bar =
-        ProgressBar::new(share).desired_width(BAR_WIDTH).corner_radius(4.0).text(RichText::new(text).small());
+    let mut bar = style::bar(ui, share, BAR_WIDTH).text(RichText::new(text).small());
     if share > 0.9 {
         bar = bar.fill(ui.visuals().warn_fg_color.gamma_multiply(0.6));
-    } else {
-        bar = bar.fill(ui.visuals().selection.bg_fill);
     }
     ui.add(bar).on_hover_text(
         "How much of the model's context this conversation fills: prompt, pictures and answers",
@@ -99,11 +96,7 @@ fn loading_ui(ui: &mut Ui, loading: &Loading, commands: &mut Vec<Command>) {
         None => format!("{step}…"),
     };
     let share = style::share(done as f64, total as f64);
-    let bar = ProgressBar::new(share)
-        .desired_width(BAR_WIDTH * 1.4)
-        .corner_radius(4.0)
-        .fill(ui.visuals().selection.bg_fill);
-    let bar = ui.add(bar.text(RichText::new(text).small()));
+    let bar = ui.add(style::bar(ui, share, BAR_WIDTH * 1.4).text(RichText::new(text).small()));
     if let Some(plan) = &loading.plan {
         let (weights, cache) = (style::bytes(plan.weights_bytes), style::bytes(plan.kv_bytes));
         let context = style::count(plan.context, "token", "tokens");

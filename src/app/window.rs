@@ -125,9 +125,7 @@ fn with_library_help(error: Error) -> Error {
 }
 
 fn icon() -> Result<egui::IconData> {
-    let icon =
-        image::load_from_memory(ICON).map_err(|e| Error::new("reading the window's icon", e))?.into_rgba8();
-    Ok(egui::IconData { width: icon.width(), height: icon.height(), rgba: icon.into_raw() })
+    eframe::icon_data::from_png_bytes(ICON).map_err(|e| Error::new("reading the window's icon", e))
 }
 
 /// The window's contents, on any backend: eframe draws it on the screen, tests without one.
@@ -140,6 +138,10 @@ pub struct WindowApp {
     dialogs: Dialogs,
     composition: Composition,
     settings_open: bool,
+    /// Scroll to the end of the conversation in the next frame.
+    show_end: bool,
+    /// Which rows stand above the question: progress, errors, no pictures.
+    composer_rows: (bool, usize, bool),
     meter: FrameMeter,
 }
 
@@ -165,6 +167,8 @@ impl WindowApp {
             dialogs: Dialogs::default(),
             composition: Composition::default(),
             settings_open: false,
+            show_end: false,
+            composer_rows: (false, 0, true),
             meter: FrameMeter::default(),
         })
     }
@@ -192,15 +196,8 @@ impl WindowApp {
 
     fn run_command(&mut self, ctx: &Context, frame: &eframe::Frame, command: Command) {
         let (state, backend) = (&mut self.state, &mut *self.backend);
-        let goes_on_typing = matches!(
-            command,
-            Command::Send
-                | Command::Stop
-                | Command::AskAgain
-                | Command::NewChat
-                | Command::RemovePicture(_)
-                | Command::Dismiss(_)
-        );
+        let goes_on_typing = !matches!(command, Command::CancelLoad | Command::UseModelDefaults);
+        let asks = matches!(command, Command::Send | Command::AskAgain);
         match command {
             Command::ChooseModel => {
                 let near = state.last_folder.as_ref().and_then(|folder| folder.parent()).map(PathBuf::from);
@@ -217,6 +214,7 @@ impl WindowApp {
             Command::Dismiss(id) => state.dismiss(id),
             Command::UseModelDefaults => state.use_model_defaults(),
         }
+        self.show_end |= asks;
         if goes_on_typing {
             ctx.memory_mut(|memory| memory.request_focus(composer_ui::text_id()));
         }
@@ -261,10 +259,7 @@ impl eframe::App for WindowApp {
     fn ui(&mut self, ui: &mut Ui, frame: &mut eframe::Frame) {
         let now = Instant::now();
         self.meter.frame(now, self.state.is_busy());
-        // A pass that egui repeats sees the same input again.
-        if ui.ctx().current_pass_index() == 0 {
-            self.take_input(&ui.ctx().clone());
-        }
+        self.take_input(&ui.ctx().clone());
         let mut commands = Vec::new();
         Panel::top("top bar").frame(panel_frame(ui)).show(ui, |ui| {
             top_bar_ui::top_bar_ui(ui, &self.state, &self.adapter, &mut self.settings_open, &mut commands);
@@ -291,8 +286,16 @@ impl eframe::App for WindowApp {
                 &mut commands,
             );
         });
-        CentralPanel::default()
-            .show(ui, |ui| chat_ui::chat_ui(ui, &self.state, &self.pictures, &mut commands));
+        let to_end = std::mem::take(&mut self.show_end);
+        let rows =
+            (self.state.progress().is_some(), self.state.notices.len(), self.state.draft.pictures.is_empty());
+        if std::mem::replace(&mut self.composer_rows, rows) != rows {
+            // The panel was laid out with the height it had before.
+            ui.ctx().request_discard("rows came or went above the question");
+        }
+        CentralPanel::default().show(ui, |ui| {
+            chat_ui::chat_ui(ui, &self.state, &self.pictures, to_end, &mut commands);
+        });
         drop_overlay(ui.ctx());
         let ctx = ui.ctx().clone();
         for command in commands {
@@ -316,13 +319,12 @@ fn drop_overlay(ctx: &Context) {
     }
     let painter = ctx.layer_painter(LayerId::new(Order::Foreground, egui::Id::unique("drop overlay")));
     let (rect, visuals) = (ctx.content_rect(), ctx.global_style().visuals.clone());
-    painter.rect_filled(rect, 0.0, visuals.extreme_bg_color.gamma_multiply(0.85));
-    let text = "Drop pictures to add them,\nor a model folder to open it";
-    painter.text(
-        rect.center(),
-        Align2::CENTER_CENTER,
-        text,
-        FontId::proportional(24.0),
-        visuals.strong_text_color(),
-    );
+    painter.rect_filled(rect, 0.0, visuals.extreme_bg_color.gamma_multiply(0.94));
+    let (font, colour) = (FontId::proportional(24.0), visuals.strong_text_color());
+    for (text, place) in [
+        ("Drop pictures to add them,", Align2::CENTER_BOTTOM),
+        ("or a model folder to open it", Align2::CENTER_TOP),
+    ] {
+        painter.text(rect.center(), place, text, font.clone(), colour);
+    }
 }

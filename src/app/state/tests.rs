@@ -57,6 +57,10 @@ fn info() -> ModelInfo {
 }
 
 fn token(text: &str) -> AnswerEvent {
+    token_at(text, Instant::now())
+}
+
+fn token_at(text: &str, arrived: Instant) -> AnswerEvent {
     let record =
         TokenRecord { id: 1, logprob: -0.5, index: 0, rank: 0, entropy: 1.0, alternatives: Vec::new() };
     AnswerEvent::Token(Box::new(TokenEvent {
@@ -64,7 +68,7 @@ fn token(text: &str) -> AnswerEvent {
         record,
         times: StepTimes::default(),
         batch: 1,
-        arrived: Instant::now(),
+        arrived,
     }))
 }
 
@@ -106,7 +110,7 @@ fn a_model_is_loaded_with_the_windows_pacing_and_its_own_defaults() {
     assert_eq!(request.options.pacing, Pacing::WINDOW);
     assert_eq!(request.options.context, 4096);
     assert!(!state.settings.greedy);
-    assert_eq!(state.settings.sampling.temperature, 0.7);
+    assert_eq!(state.settings.sampling, Sampling { temperature: 0.7, ..Sampling::GREEDY });
     // A quarter of the context for one picture, said in the settings.
     assert_eq!(state.settings.image_token_range().map(|range| range.max_tokens), Some(1024));
 }
@@ -322,9 +326,7 @@ fn the_live_rate_falls_when_tokens_stay_away() {
     let start = Instant::now();
     let mut progress = Progress::new(0, start);
     for i in 0..11 {
-        let AnswerEvent::Token(mut event) = token("x") else { unreachable!() };
-        event.arrived = start + Duration::from_millis(1000 + i * 100);
-        progress.see(&AnswerEvent::Token(event));
+        progress.see(&token_at("x", start + Duration::from_millis(1000 + i * 100)));
     }
     let last = start + Duration::from_secs(2);
     assert_eq!(progress.first_token, Some(Duration::from_secs(1)));
