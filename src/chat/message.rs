@@ -61,6 +61,16 @@ pub enum ImageSource {
 }
 
 impl ImageSource {
+    /// What errors call it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Path(path) => path.display().to_string(),
+            Self::Bytes { name, .. } => name.clone(),
+            Self::Picture(_) => "the picture".to_owned(),
+        }
+    }
+
     /// Decodes it.
     ///
     /// # Errors
@@ -96,6 +106,18 @@ pub enum VideoSource {
 }
 
 impl VideoSource {
+    /// What errors call it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Frames { frames, .. } => {
+                frames.first().map_or_else(|| "the clip".to_owned(), ImageSource::name)
+            }
+            Self::Animation { file, .. } => file.name(),
+            Self::Clip(_) => "the clip".to_owned(),
+        }
+    }
+
     /// Opens it; `sampling` is the checkpoint's rule for choosing frames.
     ///
     /// # Errors

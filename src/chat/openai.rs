@@ -27,13 +27,20 @@ pub struct Conversation {
 /// # Errors
 /// When the JSON is malformed or a message is not as it should be; the error names message and key.
 pub fn parse_conversation(json: &str, base: &Path) -> Result<Conversation> {
+    // Some editors put a mark before the text.
+    conversation(json.trim_start_matches('\u{feff}'), base).map_err(|e| {
+        e.help(r#"messages look like [{"role": "user", "content": "…"}], and are counted from 0"#)
+    })
+}
+
+fn conversation(json: &str, base: &Path) -> Result<Conversation> {
     if json.len() > MAX_JSON_BYTES {
         let most = MAX_JSON_BYTES >> 20;
         return Err(Error::new(DOING, format!("the JSON is larger than {most} MiB")));
     }
     // serde_json itself refuses to nest deeper than 128.
     let value: Value =
-        serde_json::from_str(json).map_err(|e| Error::new(DOING, e).help("it must be JSON"))?;
+        serde_json::from_str(json).map_err(|e| Error::new(DOING, format!("it is not JSON: {e}")))?;
     let (messages, tools) = match value {
         Value::Array(messages) => (messages, None),
         Value::Object(mut object) => {
@@ -336,6 +343,11 @@ mod tests {
             Some(VideoSource::Frames { frames, fps: Some(4.0) }) if frames.len() == 2));
         assert!(c.messages[2].tool_calls.is_some() && c.messages[2].parts.is_empty());
         assert_eq!(c.messages[3].tool_call_id.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        assert!(parse("\u{feff}[{\"role\": \"user\", \"content\": \"\"}]").is_ok());
     }
 
     #[test]

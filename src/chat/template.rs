@@ -19,6 +19,7 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 const FUEL: u64 = 8_000_000;
 /// Where the mark is taken from: the first of these private characters that nobody has written.
 const MARKS: std::ops::RangeInclusive<char> = '\u{f0000}'..='\u{f0fff}';
+const DOWNLOAD: &str = "download it again";
 const DOING: &str = "rendering the chat template";
 
 /// What a rendering needs besides the messages.
@@ -84,6 +85,7 @@ impl ChatTemplate {
                 Error::new("reading the chat template", "it is neither text nor a list of named templates")
                     .at(file)
                     .at_path(folder)
+                    .help(DOWNLOAD)
             })?;
             (file, sources)
         };
@@ -99,7 +101,7 @@ impl ChatTemplate {
     }
 
     fn new(sources: Vec<(String, String)>, tokens: Map<String, Value>, file: &str) -> Result<Self> {
-        let fail = |e: minijinja::Error| Error::new("reading the chat template", e).at(file);
+        let fail = |e: minijinja::Error| Error::new("reading the chat template", e).at(file).help(DOWNLOAD);
         let mut env = Environment::new();
         // As transformers sets up jinja2; both drop one newline at the end of the source.
         env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(fail)?);
@@ -163,8 +165,12 @@ impl ChatTemplate {
         };
         let text = template.and_then(|template| template.render(jinja(Value::Object(context))));
         text.map(|text| MarkedText::new(text, Some(mark))).map_err(|e| match e.kind() {
-            minijinja::ErrorKind::OutOfFuel => Error::new(DOING, "it takes too long").at(&self.file),
-            _ => Error::new(DOING, e).at(&self.file),
+            minijinja::ErrorKind::OutOfFuel => {
+                Error::new(DOING, "it takes too long").at(&self.file).help("shorten the chat")
+            }
+            _ => Error::new(DOING, e)
+                .at(&self.file)
+                .help("the template does not take these messages: change their roles or their order"),
         })
     }
 
@@ -320,7 +326,9 @@ fn without_generation_tags(source: &str) -> String {
 /// The text of a file in the folder; `None` where there is no such file.
 fn read(folder: &Path, name: &str) -> Result<Option<String>> {
     let path = folder.join(name);
-    let fail = |cause: &dyn std::fmt::Display| Error::new("reading the chat template", cause).at_path(&path);
+    let fail = |cause: &dyn std::fmt::Display| {
+        Error::new("reading the chat template", cause).at_path(&path).help(DOWNLOAD)
+    };
     match std::fs::metadata(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(fail(&e)),
@@ -334,9 +342,8 @@ fn read(folder: &Path, name: &str) -> Result<Option<String>> {
 }
 
 fn parse(folder: &Path, name: &str, text: &str) -> Result<Map<String, Value>> {
-    serde_json::from_str(text).map_err(|e| {
-        Error::new("reading the chat template", e).at(name).at_path(folder).help("download it again")
-    })
+    serde_json::from_str(text)
+        .map_err(|e| Error::new("reading the chat template", e).at(name).at_path(folder).help(DOWNLOAD))
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::{ModelArgs, print, print_json};
+use super::{ModelArgs, print, print_json, say};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Recorder, measure_read_bandwidth};
 use crate::model::kv_cache::PAGE_TOKENS;
 use crate::model::linear::MAX_BATCH;
-use crate::model::loaded::{LoadOptions, LoadedModel};
+use crate::model::loaded::LoadedModel;
 use crate::model::sampler::{Sampler, Sampling};
 use crate::model::text_decoder::RowInfo;
 use crate::model::vision_tower::Frame;
@@ -89,19 +89,17 @@ pub struct BenchReport {
 pub fn run(args: &BenchArgs) -> Result<()> {
     if args.batch == 0 || args.batch > MAX_BATCH || args.prompt_tokens == 0 || args.new_tokens == 0 {
         let why = format!("--batch must be 1 to {MAX_BATCH}, --prompt-tokens and --new-tokens at least 1");
-        return Err(Error::new("reading the arguments", why));
+        return Err(Error::new("reading the arguments", why).help("`ocelli bench --help` says what they do"));
     }
+    let size = parse_size(&args.image_size)?;
+    let options = args.model.load_options()?;
     let (gpu, source) = args.model.open()?;
-    eprintln!("measuring the device's read bandwidth");
+    say("measuring the device's read bandwidth");
     let copy_gb_s = measure_read_bandwidth(&gpu)?;
-    eprintln!("loading");
-    let mut model = LoadedModel::load(
-        &gpu,
-        &source.model,
-        &LoadOptions { context: args.model.context, ..LoadOptions::default() },
-        &mut |_, _| Ok(()),
-    )?;
-    let size = image_size(&args.image_size, &model)?;
+    say("loading");
+    let mut model =
+        LoadedModel::load(&gpu, &source.model, &options, &mut |_, _| Ok(())).map_err(ModelArgs::advise)?;
+    let size = patches(size, &model)?;
     let mut bench = Bench { gpu: &gpu, model: &mut model, random: Random::new(), size };
     let report = bench.measure(args, &source.name, copy_gb_s)?;
     if args.json {
@@ -131,27 +129,30 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     ))
 }
 
-/// Patches (rows, columns) of the asked size; `None` for no picture.
-fn image_size(text: &str, model: &LoadedModel) -> Result<Option<(usize, usize)>> {
-    let doing = "reading --image-size";
+const IMAGE_SIZE: &str = "reading --image-size";
+
+/// Width and height in pixels.
+fn parse_size(text: &str) -> Result<(usize, usize)> {
     let parsed = text
         .split_once(['x', 'X'])
         .and_then(|(w, h)| Some((w.parse::<usize>().ok()?, h.parse::<usize>().ok()?)));
-    let Some((width, height)) = parsed else {
-        return Err(Error::new(doing, format!("'{text}' is no size")).help("write it like 448x448"));
-    };
+    parsed.ok_or_else(|| Error::new(IMAGE_SIZE, format!("'{text}' is no size")).help("write it like 448x448"))
+}
+
+/// Patches (rows, columns) of a picture; `None` for no picture.
+fn patches((width, height): (usize, usize), model: &LoadedModel) -> Result<Option<(usize, usize)>> {
     if width == 0 || height == 0 {
         return Ok(None);
     }
     // To whole merged tokens, as smart_resize does.
     let vision = &model.config.vision;
     let factor = vision.patch_size * vision.spatial_merge_size;
-    let patches = |pixels: usize| (pixels + factor / 2) / factor * vision.spatial_merge_size;
+    let patches = |pixels: usize| pixels.saturating_add(factor / 2) / factor * vision.spatial_merge_size;
     let (gh, gw) = (patches(height), patches(width));
     let most = model.vision.most_tokens_per_frame();
     if gh == 0 || gw == 0 || gh.saturating_mul(gw) / vision.merge_unit() > most {
         let why = format!("{width}x{height} makes no picture of 1 to {most} image tokens");
-        return Err(Error::new(doing, why));
+        return Err(Error::new(IMAGE_SIZE, why).help("choose another size"));
     }
     Ok(Some((gh, gw)))
 }
@@ -182,8 +183,9 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn measure(&mut self, args: &BenchArgs, name: &str, copy_gb_s: f64) -> Result<BenchReport> {
         let image_tokens = self.size.map_or(0, |(gh, gw)| gh * gw / self.model.config.vision.merge_unit());
-        let prompt = args.prompt_tokens + image_tokens;
-        let needed = (prompt + args.new_tokens).next_multiple_of(PAGE_TOKENS) * args.batch;
+        let prompt = args.prompt_tokens.saturating_add(image_tokens);
+        let pages = prompt.saturating_add(args.new_tokens).div_ceil(PAGE_TOKENS);
+        let needed = pages.saturating_mul(PAGE_TOKENS).saturating_mul(args.batch);
         if needed > self.model.context() {
             let why = format!(
                 "{} sessions need {needed} tokens of context and there are {}",
@@ -192,7 +194,7 @@ impl Bench<'_> {
             );
             return Err(Error::new("benchmarking", why).help("set a larger --context"));
         }
-        eprintln!("warming up: compiling kernels");
+        say("warming up: compiling kernels");
         self.session(0, 0, args.prompt_tokens.min(16), 0)?;
         let slots: Vec<usize> = (0..args.batch).collect();
         self.model.decode_step(&slots, prompt + 1)?;
@@ -201,15 +203,15 @@ impl Bench<'_> {
         if self.size.is_some() {
             // The first run makes kernels and working memory.
             self.encode()?;
-            eprintln!("vision");
+            say("vision");
             vision_ms = Some(self.encode()?);
         }
-        eprintln!("prefill");
+        say("prefill");
         let mut prefill_secs = 0.0;
         for &slot in &slots {
             prefill_secs += self.session(slot, slot * (needed / args.batch), prompt, image_tokens)?;
         }
-        eprintln!("decode");
+        say("decode");
         let decode_secs = self.decode(&slots, prompt, args.new_tokens)?;
         let bytes_per_token = self.model.bytes_per_token(prompt + args.new_tokens / 2);
         let steps_per_sec = args.new_tokens as f64 / decode_secs;

@@ -1,6 +1,6 @@
 //! `ocelli devices`: the adapters of this machine.
 
-use super::{print, print_json};
+use super::{print, print_json, say};
 use std::fmt::Write as _;
 
 use crate::error::Result;
@@ -24,8 +24,8 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
         return print_json(&adapters);
     }
     if adapters.is_empty() {
-        eprintln!(
-            "no Vulkan, Metal or DX12 adapter was found; on Debian, `apt install mesa-vulkan-drivers` brings a software device"
+        say(
+            "no Vulkan, Metal or DX12 adapter was found; on Debian, `apt install mesa-vulkan-drivers` brings a software device",
         );
     }
     let mut text = String::new();

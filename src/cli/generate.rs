@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::convert::ProgressLine;
-use super::{ModelArgs, print, print_json};
+use super::{ModelArgs, print, print_json, say};
 use crate::chat::message::{ImageSource, Message, Part, Role, VideoSource};
 use crate::chat::openai::parse_conversation;
 use crate::engine::{
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::model::config::GenerationDefaults;
 use crate::model::convert::{Progress, Stage};
-use crate::model::loaded::LoadOptions;
+use crate::model::picture::check_file;
 use crate::model::preprocessor::TokenRange;
 use crate::model::prompt::VideoPrompt;
 use crate::model::sampler::Sampling;
@@ -46,7 +46,7 @@ pub struct GenerateArgs {
     pub video: Vec<PathBuf>,
 
     /// Frames a second of clips given as folders; for animations, how many a second to look at
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub fps: Option<f64>,
 
     /// The system prompt
@@ -62,19 +62,19 @@ pub struct GenerateArgs {
     pub greedy: bool,
 
     /// Flattens (above 1) or sharpens (below 1) the distribution; 0 is greedy
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub temperature: Option<f32>,
 
     /// Keep the smallest set of tokens whose probability reaches this
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub top_p: Option<f32>,
 
     /// Keep the k most likely tokens; 0: all
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub top_k: Option<u32>,
 
     /// Keep tokens at least this likely against the most likely one
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub min_p: Option<f32>,
 
     /// Taken off the logits of tokens the answer already holds
@@ -82,15 +82,15 @@ pub struct GenerateArgs {
     pub presence_penalty: Option<f32>,
 
     /// Divides the logits of tokens that prompt or answer already hold
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub repetition_penalty: Option<f32>,
 
     /// Makes the draws repeatable; without it each run draws anew and says its seed
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub seed: Option<u64>,
 
     /// Tokens of the answer, at most
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_tokens: Option<usize>,
 
     /// End before this text (repeat for more)
@@ -119,14 +119,17 @@ pub struct GenerateArgs {
 /// # Errors
 /// Whatever kept it from answering.
 pub fn run(args: &GenerateArgs) -> Result<()> {
+    // What is wrong with the arguments is said before minutes go into loading.
     let request = request(args)?;
+    with_arguments(Sampling::GREEDY, args)?;
+    args.model.folder()?;
     let gpu = Gpu::new(&args.model.gpu_options())?;
     let engine = Engine::start(gpu, Arc::new(|| {}))?;
     let info = load(&engine, &args.model)?;
     let (mut request, seed_drawn) = with_sampling(request, args, &info.defaults)?;
     request.image_tokens = args.image_tokens.map(|limits| limits.resolve(info.image_tokens.0));
     if seed_drawn {
-        eprintln!("seed {}", request.sampling.seed);
+        say(&format!("seed {}", request.sampling.seed));
     }
     let sampling = request.sampling;
     let answer = engine.ask(request);
@@ -142,14 +145,14 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
             AnswerEvent::Text(text) if !args.json => print(&text)?,
             AnswerEvent::Picture(report) => {
                 let cost = report.vision_secs.map_or("reused".to_owned(), |s| format!("{:.0} ms", s * 1e3));
-                eprintln!(
+                say(&format!(
                     "{} {}: seen at {}x{}, {} tokens, {cost}",
                     if report.is_clip { "clip" } else { "picture" },
                     report.index + 1,
                     report.resized.0,
                     report.resized.1,
                     report.tokens
-                );
+                ));
                 told.pictures.push(report);
             }
             AnswerEvent::Prepared { prompt_text, .. } => told.prompt_text = prompt_text.to_string(),
@@ -185,7 +188,7 @@ fn say_figures(s: &Summary) {
         StopReason::ContextFull => "the context is full",
         StopReason::Cancelled => "cancelled",
     };
-    eprintln!(
+    say(&format!(
         "{} prompt tokens, vision {:.0} ms, prefill {:.1} tok/s, first token after {:.0} ms; {} tokens at {:.1} tok/s; {reason}",
         s.prompt_tokens,
         s.vision_secs * 1e3,
@@ -193,7 +196,7 @@ fn say_figures(s: &Summary) {
         s.ttft_secs * 1e3,
         s.ids.len(),
         s.decode_tok_s(),
-    );
+    ));
 }
 
 fn report(info: &ModelInfo, told: &Told, s: &Summary, sampling: &Sampling) -> Value {
@@ -228,7 +231,7 @@ fn report(info: &ModelInfo, told: &Told, s: &Summary, sampling: &Sampling) -> Va
 
 /// Loads the model, saying how far it is.
 pub(super) fn load(engine: &Engine, args: &ModelArgs) -> Result<ModelInfo> {
-    let options = LoadOptions { context: args.context, ..LoadOptions::default() };
+    let options = args.load_options()?;
     let load = engine.load(LoadRequest { folder: args.folder()?.clone(), recipe: args.recipe, options });
     let mut converting = ProgressLine::new("converting");
     let mut loading = ProgressLine::new("loading");
@@ -239,25 +242,25 @@ pub(super) fn load(engine: &Engine, args: &ModelArgs) -> Result<ModelInfo> {
             }
             LoadEvent::Plan(plan) => {
                 converting.end();
-                eprintln!(
+                say(&format!(
                     "memory: {:.2} GB of weights, {:.2} GB for a context of {} tokens",
                     plan.weights_bytes as f64 / 1e9,
                     plan.kv_bytes as f64 / 1e9,
                     plan.context
-                );
+                ));
             }
             LoadEvent::Uploading { done_bytes, total_bytes } => {
                 loading.show(&Progress { stage: Stage::Converting, done_bytes, total_bytes, tensor: "" });
             }
             LoadEvent::Loaded(info) => {
                 loading.end();
-                eprintln!("{} ({}) loaded in {:.1} s", info.name, info.recipe, info.load_secs);
+                say(&format!("{} ({}) loaded in {:.1} s", info.name, info.recipe, info.load_secs));
                 return Ok(*info);
             }
             LoadEvent::Failed(error) => {
                 converting.end();
                 loading.end();
-                return Err(error);
+                return Err(ModelArgs::advise(error));
             }
         }
     }
@@ -289,6 +292,12 @@ fn request(args: &GenerateArgs) -> Result<Request> {
     if messages.is_empty() {
         return Err(Error::new("asking", "there is no question").help("give a PROMPT, or --messages FILE"));
     }
+    check_files(&messages)?;
+    if args.max_tokens == Some(0) {
+        return Err(
+            Error::new("reading --max-tokens", "an answer of 0 tokens is none").help("give 1 or more")
+        );
+    }
     let mut request = Request::new(messages);
     request.tools = tools;
     request.max_tokens = args.max_tokens;
@@ -303,8 +312,28 @@ fn request(args: &GenerateArgs) -> Result<Request> {
 /// Reads a conversation; relative paths in it start at the current folder.
 pub(super) fn read_messages(file: &Path) -> Result<crate::chat::openai::Conversation> {
     let doing = "reading the messages";
-    let text = std::fs::read_to_string(file).map_err(|e| Error::new(doing, e).at_path(file))?;
-    parse_conversation(&text, Path::new("")).map_err(|e| e.at_path(file))
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Error::new(doing, e).at_path(file).help("give a file of JSON in UTF-8"))?;
+    let conversation = parse_conversation(&text, Path::new("")).map_err(|e| e.at_path(file))?;
+    check_files(&conversation.messages).map_err(|e| e.at_path(file))?;
+    Ok(conversation)
+}
+
+/// Are the files of pictures and clips there? What is in them is looked at when the model is loaded.
+fn check_files(messages: &[Message]) -> Result<()> {
+    for (index, message) in messages.iter().enumerate() {
+        let frames = message.videos().flat_map(|clip| match clip {
+            VideoSource::Frames { frames, .. } => frames.as_slice(),
+            VideoSource::Animation { file, .. } => std::slice::from_ref(file),
+            VideoSource::Clip(_) => &[],
+        });
+        for source in message.images().chain(frames) {
+            if let ImageSource::Path(path) = source {
+                check_file(path).map_err(|e| e.at(format!("message {index}")))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn clip(path: &Path, fps: Option<f64>) -> Result<VideoSource> {
@@ -358,7 +387,7 @@ fn with_sampling(
     args: &GenerateArgs,
     defaults: &GenerationDefaults,
 ) -> Result<(Request, bool)> {
-    let mut sampling = Sampling {
+    let defaults = Sampling {
         temperature: if defaults.do_sample { defaults.temperature } else { 0.0 },
         top_p: defaults.top_p,
         top_k: defaults.top_k,
@@ -367,9 +396,19 @@ fn with_sampling(
         repetition_penalty: defaults.repetition_penalty,
         seed: 0,
     };
-    if args.greedy {
-        sampling = Sampling::GREEDY;
+    let mut sampling = with_arguments(if args.greedy { Sampling::GREEDY } else { defaults }, args)?;
+    let drawn = args.seed.is_none() && sampling.temperature > 0.0;
+    if drawn {
+        sampling.seed = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(1, |d| u64::from(d.subsec_nanos()) ^ (d.as_secs() << 20));
     }
+    request.sampling = sampling;
+    Ok((request, drawn))
+}
+
+/// Settings with those of the arguments in their places.
+fn with_arguments(mut sampling: Sampling, args: &GenerateArgs) -> Result<Sampling> {
     let set = |to: &mut f32, given: Option<f32>| {
         if let Some(value) = given {
             *to = value;
@@ -381,17 +420,7 @@ fn with_sampling(
     set(&mut sampling.presence_penalty, args.presence_penalty);
     set(&mut sampling.repetition_penalty, args.repetition_penalty);
     sampling.top_k = args.top_k.unwrap_or(sampling.top_k);
-    let drawn = args.seed.is_none() && sampling.temperature > 0.0;
-    sampling.seed = args.seed.unwrap_or_else(|| {
-        if drawn {
-            SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(1, |d| u64::from(d.subsec_nanos()) ^ (d.as_secs() << 20))
-        } else {
-            0
-        }
-    });
-    sampling.check()?;
-    request.sampling = sampling;
-    Ok((request, drawn))
+    sampling.seed = args.seed.unwrap_or(sampling.seed);
+    sampling.check().map_err(|e| e.help("`ocelli generate --help` says what the settings do"))?;
+    Ok(sampling)
 }

@@ -11,9 +11,10 @@ pub mod trace;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, GpuOptions};
 use crate::model::loaded::LoadOptions;
 use crate::model::recipe::Recipe;
@@ -57,7 +58,8 @@ pub enum Command {
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct ModelArgs {
     /// Folder of the model: a hub checkpoint or a converted one
-    #[arg(long, value_name = "FOLDER", env = "OCELLI_MODEL")]
+    // Not clap's own parser of paths: a variable that is set to nothing would be a mistake there.
+    #[arg(long, value_name = "FOLDER", env = "OCELLI_MODEL", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub model: Option<PathBuf>,
 
     /// How to store the weights of a hub checkpoint: int8hu (the default), int8lin, f16 or f32
@@ -80,15 +82,43 @@ impl ModelArgs {
         GpuOptions { adapter: self.adapter.clone(), ..GpuOptions::default() }
     }
 
+    /// The model folder asked for, if any; a variable that is set to nothing names none.
+    #[must_use]
+    pub fn named(&self) -> Option<&PathBuf> {
+        self.model.as_ref().filter(|folder| !folder.as_os_str().is_empty())
+    }
+
     /// The model folder asked for.
     ///
     /// # Errors
     /// None was.
     pub fn folder(&self) -> Result<&PathBuf> {
-        self.model.as_ref().ok_or_else(|| {
+        self.named().ok_or_else(|| {
             Error::new("looking for the model", "none is named")
                 .help("give its folder with --model, or set OCELLI_MODEL; `ocelli synth` makes one with random weights to try")
         })
+    }
+
+    /// The room to make for it.
+    ///
+    /// # Errors
+    /// That is no context any model could have.
+    pub fn load_options(&self) -> Result<LoadOptions> {
+        const MOST: usize = 1 << 26;
+        if self.context == 0 || self.context > MOST {
+            let why = format!("{} is no number of tokens from 1 to {MOST}", self.context);
+            return Err(Error::new("reading --context", why).help("8192 is the default"));
+        }
+        Ok(LoadOptions { context: self.context, ..LoadOptions::default() })
+    }
+
+    /// What the command line can do about a model that does not fit.
+    #[must_use]
+    pub fn advise(error: Error) -> Error {
+        match error.get_kind() {
+            ErrorKind::DoesNotFit => error.help("set a smaller --context"),
+            _ => error,
+        }
     }
 
     /// Opens the device and the model's files, converting a hub checkpoint if need be.
@@ -97,11 +127,12 @@ impl ModelArgs {
     /// No adapter, no model, or a damaged one.
     pub fn open(&self) -> Result<(Gpu, ModelSource)> {
         let folder = self.folder()?;
+        // The device first: without one nobody wants to wait for a conversion.
+        let gpu = Gpu::new(&self.gpu_options())?;
         let mut line = ProgressLine::new("converting");
         let source =
             ModelSource::resolve(folder, self.recipe, &mut |p| line.show(p), &AtomicBool::new(false));
         line.end();
-        let gpu = Gpu::new(&self.gpu_options())?;
         Ok((gpu, source?))
     }
 }
@@ -114,9 +145,9 @@ pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         None => crate::app::run(crate::app::WindowOptions {
             gpu: cli.window.gpu_options(),
-            model: cli.window.model.clone(),
+            model: cli.window.named().cloned(),
             recipe: cli.window.recipe,
-            context: cli.window.context,
+            context: cli.window.load_options()?.context,
         }),
         Some(Command::Generate(args)) => generate::run(args),
         Some(Command::Convert(args)) => convert::run(args),
@@ -133,10 +164,39 @@ pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::new("writing to standard output", e))
+            Err(Error::new("writing to standard output", e).help("send it somewhere else"))
         }
         _ => Ok(()),
     }
+}
+
+/// Writes a line to standard error. Nobody can be told that standard error is closed.
+pub(crate) fn say(text: &str) {
+    use std::io::Write;
+    drop(std::io::stderr().lock().write_all(format!("{text}\n").as_bytes()));
+}
+
+/// What is wrong with the words of a command, on one line: clap's own message takes several.
+#[must_use]
+pub fn usage_error(error: &clap::Error) -> Error {
+    let text = error.render().to_string();
+    let mut cause = String::new();
+    let mut command = "ocelli";
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(usage) = line.strip_prefix("Usage: ") {
+            // "ocelli generate [OPTIONS] [PROMPT]" and the like
+            let words = usage.find(" [").into_iter().chain(usage.find(" <")).chain(usage.find(" --")).min();
+            command = &usage[..words.unwrap_or(usage.len())];
+        } else if !line.starts_with("For more information") {
+            let separator = match line.starts_with("tip:") {
+                _ if cause.is_empty() => "",
+                true => "; ",
+                false => " ",
+            };
+            cause = cause + separator + line.strip_prefix("error: ").unwrap_or(line);
+        }
+    }
+    Error::new("reading the command line", cause).help(format!("`{command} --help` shows what can be said"))
 }
 
 /// Writes a JSON object and a newline to standard output.

@@ -66,11 +66,15 @@ pub fn run(args: &TraceArgs) -> Result<()> {
     if args.video_prompt_v5 {
         request.video_prompt = VideoPrompt::V5;
     }
+    // Minutes of work need a place to go before they begin.
+    args.model.folder()?;
+    let options = args.model.load_options()?;
+    let out = OutFolder::open(&args.out)?;
     let (gpu, source) = args.model.open()?;
     let front_end = FrontEnd::from_folder(&source.folder, source.model.config())?;
     request.image_tokens = args.image_tokens.map(|limits| limits.resolve(front_end.image_tokens().0));
     let prepared = front_end.prepare(&request, &|| false)?;
-    let (needed, context) = (prepared.prompt.input_ids.len() + args.tokens, args.model.context);
+    let (needed, context) = (prepared.prompt.input_ids.len().saturating_add(args.tokens), options.context);
     if needed > context {
         let why = format!(
             "prompt and {} tokens need {needed} tokens of context and there are {context}",
@@ -78,15 +82,68 @@ pub fn run(args: &TraceArgs) -> Result<()> {
         );
         return Err(Error::new("tracing", why).help("set a larger --context"));
     }
-    let options = LoadOptions { context, prefill_rows: args.chunk.clamp(1, 4096), ..LoadOptions::default() };
-    let mut model = LoadedModel::load(&gpu, &source.model, &options, &mut |_, _| Ok(()))?;
+    let options = LoadOptions { prefill_rows: args.chunk.clamp(1, 4096), ..options };
+    let mut model =
+        LoadedModel::load(&gpu, &source.model, &options, &mut |_, _| Ok(())).map_err(ModelArgs::advise)?;
     let result = trace(&mut model, &prepared, args.tokens, args.chunk)?;
-    write(&args.out, &prepared, &result)
+    write(out, &prepared, &result)
 }
 
-fn write(out: &Path, prepared: &Prepared, result: &Trace) -> Result<()> {
-    let doing = "writing the trace";
-    std::fs::create_dir_all(out).map_err(|e| Error::new(doing, e).at_path(out))?;
+const WRITING: &str = "writing the trace";
+
+fn cannot_write(path: &Path, why: impl std::fmt::Display) -> Error {
+    Error::new(WRITING, why).at_path(path).help("choose another folder with --out")
+}
+
+const JSON: &str = "trace.json";
+const TENSORS: &str = "trace.safetensors";
+
+/// The folder that the files go to. They are written under hidden names and renamed when both are complete; the
+/// folder is removed again if it was made here and they never are.
+struct OutFolder {
+    path: PathBuf,
+    made: bool,
+}
+
+impl OutFolder {
+    fn open(path: &Path) -> Result<Self> {
+        let made = !path.exists();
+        std::fs::create_dir_all(path).map_err(|e| cannot_write(path, e))?;
+        let folder = Self { path: path.to_owned(), made };
+        // Only writing shows whether one may write.
+        for name in [JSON, TENSORS] {
+            std::fs::write(folder.hidden(name), b"").map_err(|e| cannot_write(path, e))?;
+        }
+        Ok(folder)
+    }
+
+    fn hidden(&self, name: &str) -> PathBuf {
+        self.path.join(format!(".{name}.partial-{}", std::process::id()))
+    }
+
+    /// Gives the files their names.
+    fn finish(mut self) -> Result<()> {
+        self.made = false;
+        for name in [JSON, TENSORS] {
+            let path = self.path.join(name);
+            std::fs::rename(self.hidden(name), &path).map_err(|e| cannot_write(&path, e))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for OutFolder {
+    fn drop(&mut self) {
+        for name in [JSON, TENSORS] {
+            drop(std::fs::remove_file(self.hidden(name)));
+        }
+        if self.made {
+            drop(std::fs::remove_dir(&self.path));
+        }
+    }
+}
+
+fn write(out: OutFolder, prepared: &Prepared, result: &Trace) -> Result<()> {
     let grids = |clips: bool| -> Value {
         let list: Vec<[u32; 3]> = if clips {
             prepared.clips.iter().map(|c| c.picture.grid().thw()).collect()
@@ -107,13 +164,11 @@ fn write(out: &Path, prepared: &Prepared, result: &Trace) -> Result<()> {
         "greedy": result.greedy.iter().map(|r| r.id).collect::<Vec<_>>(),
         "top5_logprobs": top5,
     });
-    let path = out.join("trace.json");
-    std::fs::write(&path, format!("{summary}\n")).map_err(|e| Error::new(doing, e).at_path(&path))?;
+    std::fs::write(out.hidden(JSON), format!("{summary}\n")).map_err(|e| cannot_write(&out.path, e))?;
 
     let thw = &prompt.positions.thw;
     let positions: Vec<i64> = (0..3).flat_map(|axis| thw.iter().map(move |p| i64::from(p[axis]))).collect();
-    let path = out.join("trace.safetensors");
-    let refuse = |e: safetensors::SafeTensorError| Error::new(doing, e).at_path(&path);
+    let refuse = |e: safetensors::SafeTensorError| cannot_write(&out.path, e);
     let mut views = vec![(
         "position_ids".to_owned(),
         TensorView::new(Dtype::I64, vec![3, thw.len()], bytemuck::cast_slice(&positions)).map_err(refuse)?,
@@ -122,5 +177,6 @@ fn write(out: &Path, prepared: &Prepared, result: &Trace) -> Result<()> {
         let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytemuck::cast_slice(&tensor.values));
         views.push((name.clone(), view.map_err(refuse)?));
     }
-    safetensors::serialize_to_file(views, None, &path).map_err(refuse)
+    safetensors::serialize_to_file(views, None, &out.hidden(TENSORS)).map_err(refuse)?;
+    out.finish()
 }

@@ -131,7 +131,7 @@ impl FrontEnd {
                 match part {
                     Part::Text(_) => {}
                     _ if !shown => {
-                        tracing::warn!("pictures in {} messages are ignored by the template", message.role)
+                        tracing::warn!("pictures in {} messages are ignored by the template", message.role);
                     }
                     Part::Image(source) => {
                         let picture = source.load().map_err(name)?;

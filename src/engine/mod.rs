@@ -57,11 +57,17 @@ pub struct Engine(Arc<Handle>);
 struct Handle {
     commands: mpsc::Sender<Command>,
     wake: Wake,
+    thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         let _ = self.commands.send(Command::Quit);
+        // The thread lets go of the device. If the process ended meanwhile, the driver's exit handlers would run
+        // while the driver is being unloaded: a segmentation fault. (`wake` may drop the last handle over there.)
+        if let Some(thread) = self.thread.take().filter(|t| t.thread().id() != std::thread::current().id()) {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -80,11 +86,11 @@ impl Engine {
         let (commands, receiver) = mpsc::channel();
         // For the threads that make prompts; `Quit` ends the thread although it keeps a sender itself.
         let own = commands.clone();
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("engine".into())
             .spawn(move || core::Core::new(gpu, own).run(&receiver))
             .map_err(|e| Error::new("starting the engine", e))?;
-        Ok(Self(Arc::new(Handle { commands, wake })))
+        Ok(Self(Arc::new(Handle { commands, wake, thread: Some(thread) })))
     }
 
     /// Loads a model in place of the one there is.

@@ -70,6 +70,8 @@ pub struct Recorder {
     pacing: Pacing,
     outstanding: VecDeque<Outstanding>,
     last_done: Instant,
+    measured_since: Instant,
+    measured_cost: f64,
     cost_per_sec: f64,
     timestamps: Option<Timestamps>,
     /// Has a pass of the current span already been submitted?
@@ -131,6 +133,8 @@ impl Recorder {
             pacing,
             outstanding: VecDeque::new(),
             last_done: Instant::now(),
+            measured_since: Instant::now(),
+            measured_cost: 0.0,
             // A software device's speed; measured upwards from there within a few pieces.
             cost_per_sec: 4e9,
             timestamps,
@@ -372,6 +376,7 @@ impl Recorder {
 
     fn wait_oldest(&mut self) -> Result<()> {
         let Some(oldest) = self.outstanding.pop_front() else { return Ok(()) };
+        let began = Instant::now();
         let wait = || wgpu::PollType::Wait {
             submission_index: Some(oldest.index.clone()),
             timeout: Some(Duration::from_secs(5)),
@@ -384,13 +389,23 @@ impl Recorder {
             }
         }
         let now = Instant::now();
-        let took = now.duration_since(oldest.submitted.max(self.last_done)).as_secs_f64();
-        self.last_done = now;
-        if oldest.cost > 0.0 && took > 1e-5 {
-            // A piece that compiled kernels says little of the speed: fall slowly, rise at once.
-            let measured = (oldest.cost / took).max(self.cost_per_sec * 0.7).min(self.cost_per_sec * 2.0);
-            self.cost_per_sec = 0.7 * self.cost_per_sec + 0.3 * measured;
+        let waited = now.duration_since(began);
+        // A piece that is done before it is waited for ended at an unknown time: its cost counts with the next
+        // one's, or a piece seen late would make the one after it look infinitely fast.
+        if self.measured_cost == 0.0 {
+            self.measured_since = oldest.submitted.max(self.last_done);
         }
+        self.measured_cost += oldest.cost;
+        let took = now.duration_since(self.measured_since).as_secs_f64();
+        let accurate = waited > Duration::from_micros(200);
+        if self.measured_cost > 0.0 && (accurate || took > 4.0 * self.pacing.piece_secs) {
+            // A piece that compiled kernels says little of the speed: fall slowly, rise at once.
+            let measured =
+                (self.measured_cost / took).max(self.cost_per_sec * 0.7).min(self.cost_per_sec * 2.0);
+            self.cost_per_sec = 0.7 * self.cost_per_sec + 0.3 * measured;
+            self.measured_cost = 0.0;
+        }
+        self.last_done = now;
         Ok(())
     }
 

@@ -14,7 +14,7 @@ pub use files::{Dtype, TensorFiles, TensorView};
 
 use crate::error::{Error, Result};
 use crate::model::config::{CONFIG_FILE, GenerationDefaults, ModelConfig, read_side_file};
-use crate::model::tensor_names::{HEAD, checkpoint_tensors};
+use crate::model::tensor_names::{HEAD, checkpoint_tensors, deepstack_merger, text_layer, vision_block};
 
 const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -46,7 +46,11 @@ impl Checkpoint {
     /// configuration says, an element type other than bf16, f16 and f32, or is there twice.
     pub fn open(folder: &Path) -> Result<Self> {
         if !folder.is_dir() {
-            return Err(Error::new(DOING, "there is no such folder").at_path(folder));
+            let what =
+                if folder.exists() { "this is a file, not a folder" } else { "there is no such folder" };
+            return Err(Error::new(DOING, what)
+                .at_path(folder)
+                .help("give the folder of a Qwen3-VL checkpoint, as on the Hugging Face hub"));
         }
         let mut config = ModelConfig::read(folder)?;
         let generation = GenerationDefaults::read(folder)?;
@@ -192,6 +196,30 @@ fn check_tensors(config: &ModelConfig, files: &TensorFiles) -> Result<Vec<String
                 .at(&spec.name)
                 .at_path(files.folder())
                 .help("use a checkpoint with bf16, f16 or f32 weights, such as the original one"));
+        }
+    }
+    // A layer more than the configuration knows: not an oddity, but half a model.
+    for (key, count, first_beyond) in [
+        (
+            "num_hidden_layers",
+            config.text.num_layers,
+            text_layer(config.text.num_layers, "mlp.up_proj.weight"),
+        ),
+        ("depth", config.vision.depth, vision_block(config.vision.depth, "attn.qkv.weight")),
+        (
+            "the length of deepstack_visual_indexes",
+            config.vision.deepstack_indexes.len(),
+            deepstack_merger(config.vision.deepstack_indexes.len(), "linear_fc1.weight"),
+        ),
+    ] {
+        if files.contains(&first_beyond) {
+            return Err(Error::new(
+                "reading tensor",
+                format!("it is there although {key} in {CONFIG_FILE} is {count}"),
+            )
+            .at(&first_beyond)
+            .at_path(files.folder())
+            .help("config.json and the weights do not belong together"));
         }
     }
     let known: std::collections::HashSet<&str> = specs.iter().map(|s| s.name.as_str()).collect();

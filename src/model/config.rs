@@ -339,7 +339,8 @@ impl GenerationDefaults {
             return Ok(Self::default());
         }
         let bytes = read_side_file(&path, "reading the generation defaults")?;
-        Self::from_json(&bytes).map_err(|e| e.at_path(&path))
+        Self::from_json(&bytes)
+            .map_err(|e| e.at_path(&path).help("use the generation_config.json that came with these weights"))
     }
 
     /// Parses the bytes of a `generation_config.json`. A key that is absent or null keeps its default.
@@ -358,7 +359,7 @@ impl GenerationDefaults {
             Some(value) => Err(Error::new(doing, format!("{key} {value} is not between {low} and {high}"))),
         };
         defaults.temperature = number("temperature", defaults.temperature, 0.0, 100.0)?;
-        defaults.top_p = number("top_p", defaults.top_p, 0.0, 1.0)?;
+        defaults.top_p = number("top_p", defaults.top_p, f32::MIN_POSITIVE, 1.0)?;
         defaults.repetition_penalty =
             number("repetition_penalty", defaults.repetition_penalty, f32::MIN_POSITIVE, 100.0)?;
         if let Some(value) = top.get("top_k") {
@@ -389,7 +390,7 @@ pub(crate) fn read_side_file(path: &Path, doing: &str) -> Result<Vec<u8>> {
         if e.kind() == std::io::ErrorKind::NotFound {
             error.help("choose the folder of a Qwen3-VL checkpoint; this file comes with the weights")
         } else {
-            error
+            error.help("it must be a file that you may read")
         }
     };
     let length = std::fs::metadata(path).map_err(fail)?.len();

@@ -2,12 +2,16 @@
 //! picture is resized to (`smart_resize`). Reads the model's folder; touches no pixel and no GPU.
 
 use crate::error::{Error, Result};
+use crate::model::config::VisionConfig;
 use serde_json::{Map, Value};
 use std::path::Path;
 
 /// A preprocessor file larger than this is not one.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const DOING: &str = "reading the preprocessor settings";
+const FROM_THE_MODEL: &str = "take the file from the model's own page";
+/// Most pixels after resizing, all frames together: half a million image tokens, twice the longest context.
+const MAX_RESIZED_PIXELS: f64 = (1_u32 << 29) as f64;
 
 /// How many image tokens a picture (or a whole clip) may take, chosen by the user instead of the
 /// checkpoint's own limits.
@@ -109,6 +113,29 @@ impl Preprocessors {
             Error::new("preparing a clip", "the model's folder has no video_preprocessor_config.json")
                 .help("add the file from the model's page, or send the frames as pictures")
         })
+    }
+}
+
+impl Preprocessors {
+    /// Whether both cut pixels into the patches that the model's vision tower reads.
+    ///
+    /// # Errors
+    /// When one does not; the error names the first setting that differs.
+    pub fn check(&self, vision: &VisionConfig) -> Result<()> {
+        let video = self.video.map(|video| ("clips", video.pixels));
+        for (what, config) in std::iter::once(("pictures", self.image)).chain(video) {
+            for (key, ours, towers) in [
+                ("patch_size", config.patch_size, vision.patch_size),
+                ("temporal_patch_size", config.temporal_patch_size, vision.temporal_patch_size),
+                ("merge_size", config.merge_size, vision.spatial_merge_size),
+            ] {
+                if ours as usize != towers {
+                    let why = format!("{key} of {what} is {ours}, and config.json asks for {towers}");
+                    return Err(Error::new(DOING, why).help(FROM_THE_MODEL));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -245,9 +272,10 @@ fn fit(h: f64, w: f64, to: Fit) -> Result<(u32, u32)> {
         let enlarge = |side: f64| (side * beta / factor).ceil() * factor;
         (height, width) = (enlarge(h), enlarge(w));
     }
-    // Whatever the limits: a side the picture code cannot hold is an error, not a wrapped number.
+    // Whatever the limits: a size the picture code cannot hold is an error, not a wrapped number or all the memory.
+    let fits = to.frames_rounded * height * width <= MAX_RESIZED_PIXELS;
     let side = |side: f64| {
-        if (1.0..=f64::from(1_u32 << 24)).contains(&side) {
+        if fits && (1.0..=f64::from(1_u32 << 24)).contains(&side) {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just above")]
             Ok(side as u32)
         } else {
@@ -323,11 +351,8 @@ impl Settings<'_> {
     }
 
     fn config(&self, min: Option<u64>, max: Option<u64>) -> Result<PreprocessorConfig> {
-        let needed = |key: &str, value: Option<u64>| {
-            value.ok_or_else(|| {
-                self.error(format!("{key} is missing")).help("take the file from the model's own page")
-            })
-        };
+        let needed =
+            |key: &str, value: Option<u64>| value.ok_or_else(|| self.error(format!("{key} is missing")));
         let min_pixels = needed("size.shortest_edge", min)?;
         let max_pixels = needed("size.longest_edge", max)?;
         if min_pixels == 0 || min_pixels > max_pixels || max_pixels > 1 << 40 {
@@ -340,9 +365,15 @@ impl Settings<'_> {
                 .filter(|n| (1..=limit).contains(n))
                 .ok_or_else(|| self.error(format!("{key} is {n}; 1 to {limit} are possible")))
         };
+        let temporal_patch_size = side("temporal_patch_size", 16)?;
+        if temporal_patch_size != 2 {
+            return Err(
+                self.error(format!("temporal_patch_size is {temporal_patch_size}, and Qwen3-VL's is 2"))
+            );
+        }
         let config = PreprocessorConfig {
             patch_size: side("patch_size", 256)?,
-            temporal_patch_size: side("temporal_patch_size", 16)?,
+            temporal_patch_size,
             merge_size: side("merge_size", 16)?,
             min_pixels,
             max_pixels,
@@ -388,14 +419,14 @@ impl Settings<'_> {
     }
 
     fn error(&self, cause: impl std::fmt::Display) -> Error {
-        Error::new(DOING, cause).at(self.name).at_path(self.folder)
+        Error::new(DOING, cause).at(self.name).at_path(self.folder).help(FROM_THE_MODEL)
     }
 }
 
 /// The JSON object in a small file of the folder; `None` where there is no such file.
 fn read_object(folder: &Path, name: &str) -> Result<Option<Map<String, Value>>> {
     let path = folder.join(name);
-    let fail = |cause: &dyn std::fmt::Display| Error::new(DOING, cause).at_path(&path);
+    let fail = |cause: &dyn std::fmt::Display| Error::new(DOING, cause).at_path(&path).help(FROM_THE_MODEL);
     match std::fs::metadata(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(fail(&e)),
@@ -409,7 +440,7 @@ fn read_object(folder: &Path, name: &str) -> Result<Option<Map<String, Value>>> 
     match serde_json::from_slice(&bytes) {
         Ok(Value::Object(object)) => Ok(Some(object)),
         Ok(_) => Err(fail(&"it holds no JSON object")),
-        Err(e) => Err(fail(&e).help("download the file again")),
+        Err(e) => Err(fail(&e)),
     }
 }
 
@@ -479,6 +510,7 @@ mod tests {
             ("\"shortest_edge\"", "\"other\"", "size.shortest_edge is missing"),
             ("\"patch_size\": 16", "\"patch_size\": 0", "patch_size is 0"),
             ("\"patch_size\": 16", "\"patch_size\": \"x\"", "not a whole number"),
+            ("\"temporal_patch_size\": 2", "\"temporal_patch_size\": 3", "Qwen3-VL's is 2"),
             ("\"image_mean\": [0.5", "\"image_mean\": [0.48", "image_mean is [0.48"),
             ("\"merge_size\"", "\"do_resize\": false, \"merge_size\"", "do_resize"),
             ("\"merge_size\"", "\"resample\": 2, \"merge_size\"", "only bicubic"),
@@ -489,6 +521,25 @@ mod tests {
         }
         let dir = folder(&[]);
         assert!(Preprocessors::from_folder(dir.path()).unwrap_err().to_string().contains("neither"));
+    }
+
+    #[test]
+    fn patches_must_be_those_of_the_tower() {
+        let mut vision = crate::model::synth::Preset::Tiny.config().vision;
+        let both = |json: &str| {
+            let files = [("preprocessor_config.json", HUB), ("video_preprocessor_config.json", json)];
+            Preprocessors::from_folder(folder(&files).path()).unwrap()
+        };
+        both(HUB).check(&vision).unwrap();
+        // The same 32 pixels a token, cut differently.
+        let odd = HUB
+            .replace("\"patch_size\": 16", "\"patch_size\": 8")
+            .replace("\"merge_size\": 2", "\"merge_size\": 4");
+        let e = both(&odd).check(&vision).unwrap_err().to_string();
+        assert!(e.contains("patch_size of clips is 8, and config.json asks for 16 ("), "{e}");
+        vision.spatial_merge_size = 4;
+        let e = both(HUB).check(&vision).unwrap_err().to_string();
+        assert!(e.contains("merge_size of pictures is 2, and config.json asks for 4 ("), "{e}");
     }
 
     #[test]

@@ -206,6 +206,13 @@ impl Tokenizer {
     /// # Errors
     /// When they are malformed or not a byte-level BPE.
     pub fn from_json(json: &[u8]) -> Result<Self> {
+        /// Read by itself because `tokenizers` panics where this part is not JSON, a bad escape included.
+        #[derive(serde::Deserialize)]
+        struct Decoder {
+            #[serde(default, rename = "decoder")]
+            _decoder: serde_json::Value,
+        }
+        serde_json::from_slice::<Decoder>(json).map_err(|e| Error::new(DOING, e))?;
         let inner = tokenizers::Tokenizer::from_bytes(json).map_err(|e| Error::new(DOING, e))?;
         if !matches!(inner.get_model(), ModelWrapper::BPE(_)) {
             return Err(Error::new(DOING, "its model is not BPE, which Qwen3-VL's is"));
@@ -474,6 +481,16 @@ pub(crate) mod tests {
     }
 
     const MARK: char = '\u{f0000}';
+
+    #[test]
+    fn a_damaged_decoder_is_an_error() {
+        for decoder in [r#"{"type": "ByteLevel", "\ud800": 1}"#, "[1, 2", "{", r#"{"type": "Nonsense"}"#, "7"]
+        {
+            let json = format!(r#"{{"version": "1.0", "decoder": {decoder}, "model": {{"type": "BPE"}}}}"#);
+            let e = Tokenizer::from_json(json.as_bytes()).unwrap_err().to_string();
+            assert!(e.starts_with("reading the tokenizer: "), "{e}");
+        }
+    }
 
     #[test]
     fn a_tokenizer_can_be_shared_between_threads() {

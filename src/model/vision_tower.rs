@@ -409,9 +409,11 @@ impl VisionTower {
         let (heads, head_dim) = (self.config.num_heads, self.config.head_dim());
         let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
         let per_row_key = (4 * heads * head_dim) as f64;
+        // As many rows as the shortest run of keys allows in one piece.
+        let most_rows = ((recorder.piece_cost() / (per_row_key * 64.0)) as usize).clamp(256, ATTENTION_ROWS);
         let mut first_row = 0;
         while first_row < patches {
-            let rows = ATTENTION_ROWS.min(patches - first_row);
+            let rows = most_rows.min(patches - first_row);
             let step = (recorder.piece_cost() / (per_row_key * rows as f64)) as usize;
             let step = step.clamp(64, ATTENTION_KEYS) / 64 * 64;
             let mut first = 0;

@@ -3,7 +3,11 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::format_collect,
+    clippy::items_after_statements,
+    clippy::large_stack_arrays,
+    clippy::unreadable_literal,
     missing_docs
 )]
 
@@ -19,3 +23,4 @@ mod matrix_products;
 mod parity;
 mod sampling;
 mod support;
+mod window;

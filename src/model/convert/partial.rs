@@ -85,7 +85,10 @@ pub(crate) fn io_error(doing: &str, path: &Path, e: &std::io::Error, needed_byte
         (ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem, _) => {
             error.help("choose a folder that you may write to")
         }
-        _ => error,
+        (ErrorKind::AlreadyExists | ErrorKind::NotADirectory, _) => {
+            error.help("a file is in the way: choose another folder")
+        }
+        _ => error.help("check the path and the disk"),
     }
 }
 

@@ -94,6 +94,9 @@ pub(super) fn check(path: &Path, config: &ModelConfig) -> Result<()> {
                 )));
             }
         }
+        if !tokenizer.added_tokens.iter().any(|added| added.id == u64::from(wanted)) {
+            return Err(bad(format!("{token} is not in it; {key} in config.json is {wanted}")));
+        }
     }
     Ok(())
 }

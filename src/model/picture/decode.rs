@@ -4,6 +4,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use std::fs::File;
 use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -15,6 +16,8 @@ pub const MAX_FILE_BYTES: u64 = 512 << 20;
 /// Most memory a decoder may take, in bytes: [`MAX_PIXELS`] of 16-bit RGBA and some working space.
 const MAX_DECODER_BYTES: u64 = MAX_PIXELS * 8 + (512 << 20);
 const DOING: &str = "reading the picture";
+const DAMAGED: &str = "the file is damaged; save it again";
+const SMALLER: &str = "make it smaller first";
 const FORMATS: &str = "Ocelli reads PNG, JPEG, WebP, GIF, BMP and TIFF";
 
 /// The bytes of a picture file.
@@ -22,27 +25,38 @@ const FORMATS: &str = "Ocelli reads PNG, JPEG, WebP, GIF, BMP and TIFF";
 /// # Errors
 /// When it cannot be read, is empty, is not a regular file, or is larger than [`MAX_FILE_BYTES`].
 pub fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let fail = |e: &std::io::Error| {
-        let error = Error::new(DOING, e).at_path(path);
-        match e.kind() {
-            std::io::ErrorKind::NotFound => error.help("check the path"),
-            std::io::ErrorKind::PermissionDenied => error.help("you may not read this file"),
-            _ => error,
-        }
-    };
-    let meta = std::fs::metadata(path).map_err(|e| fail(&e))?;
-    if !meta.is_file() {
-        return Err(Error::new(DOING, "it is not a file").at_path(path));
-    }
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(|e| fail(&e))?;
-    // The file may grow while it is read, so the limit is the reader's, not the one of `meta`.
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| fail(&e))?;
+    // The file may grow while it is read, so the limit is the reader's, not the one of its metadata.
+    open_file(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| file_error(path, &e))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         let most = MAX_FILE_BYTES >> 20;
-        return Err(Error::new(DOING, format!("it is larger than {most} MiB")).at_path(path));
+        return Err(Error::new(DOING, format!("it is larger than {most} MiB")).at_path(path).help(SMALLER));
     }
     Ok(bytes)
+}
+
+/// Whether a file is there and may be read, without reading it.
+///
+/// # Errors
+/// Those of [`read_file`], before it reads.
+pub fn check_file(path: &Path) -> Result<()> {
+    open_file(path).map(drop)
+}
+
+fn open_file(path: &Path) -> Result<File> {
+    // Looked at before it is opened: opening a pipe would wait for its other end.
+    let meta = std::fs::metadata(path).map_err(|e| file_error(path, &e))?;
+    if !meta.is_file() {
+        return Err(Error::new(DOING, "it is not a file").at_path(path).help("give the path of a picture"));
+    }
+    File::open(path).map_err(|e| file_error(path, &e))
+}
+
+fn file_error(path: &Path, e: &std::io::Error) -> Error {
+    Error::new(DOING, e).at_path(path).help(match e.kind() {
+        std::io::ErrorKind::PermissionDenied => "you may not read this file",
+        _ => "check the path",
+    })
 }
 
 /// What a picture's header says, without decoding it.
@@ -104,7 +118,7 @@ pub(super) fn decode(bytes: &[u8], name: &str) -> Result<(u32, u32, Vec<u8>)> {
 /// The format of `bytes`, told from their beginning; an error that says what they are instead.
 pub(in crate::model) fn recognise(bytes: &[u8], name: &str) -> Result<ImageFormat> {
     if bytes.is_empty() {
-        return Err(Error::new(DOING, "the file is empty").at(name));
+        return Err(Error::new(DOING, "the file is empty").at(name).help("copy or download it again"));
     }
     match image::guess_format(bytes) {
         Ok(
@@ -147,15 +161,14 @@ pub(in crate::model) fn limits() -> Limits {
 pub(in crate::model) fn too_many_pixels(width: u32, height: u32) -> Error {
     let most = MAX_PIXELS >> 20;
     Error::new(DOING, format!("{width}x{height} pixels are more than the {most} megapixels that are read"))
-        .help("make it smaller first")
+        .help(SMALLER)
         .kind(ErrorKind::DoesNotFit)
 }
 
 /// Runs a decoder so that a bug in it, met on a damaged file, is an error and not the end of the program.
 pub(in crate::model) fn guarded<T>(name: &str, decode: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
-        Err(Error::new(DOING, "the decoder failed on it").at(name).help("the file is damaged; save it again"))
-    })
+    catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(Error::new(DOING, "the decoder failed on it").at(name).help(DAMAGED)))
 }
 
 /// Drops the alpha channel; the colour under it stays.
@@ -172,7 +185,7 @@ fn open<'a>(bytes: &'a [u8], format: ImageFormat, name: &str) -> Result<impl Ima
         return Err(too_many_pixels(width, height).at(name));
     }
     if width == 0 || height == 0 {
-        return Err(Error::new(DOING, "it has no pixels").at(name));
+        return Err(Error::new(DOING, "it has no pixels").at(name).help(DAMAGED));
     }
     Ok(decoder)
 }
@@ -243,9 +256,10 @@ fn explain(error: &image::ImageError, name: &str) -> Error {
     use image::ImageError;
     match error {
         ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => cut_short(name),
-        ImageError::Limits(_) => {
-            Error::new(DOING, "decoding it takes too much memory").at(name).kind(ErrorKind::DoesNotFit)
-        }
+        ImageError::Limits(_) => Error::new(DOING, "decoding it takes too much memory")
+            .at(name)
+            .help(SMALLER)
+            .kind(ErrorKind::DoesNotFit),
         ImageError::Unsupported(e) => {
             Error::new(DOING, e).at(name).help("save it as an ordinary PNG or JPEG")
         }
@@ -289,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_is_no_picture_is_named() {
-        assert_eq!(error(b""), "reading the picture p.png: the file is empty");
+        assert!(error(b"").starts_with("reading the picture p.png: the file is empty ("));
         assert!(error(b"Dear diary, today").contains("it is not a picture"));
         assert!(error(b"\0\0\0\x1cftypheic....").contains("HEIC"));
         assert!(error(b"\0\0\0\x1cftypisom....").contains("video"));
