@@ -598,14 +598,8 @@ impl Running {
             } else {
                 session.events.send(AnswerEvent::Failed(error.clone()));
             }
-            for key in &session.pinned {
-                self.model.arena.unpin(key);
-            }
-            // Part of a chunk may be missing in the cache: only what came before it is kept.
-            let valid = session.length.min(session.keys.len());
-            let mut session = *session;
-            session.keys.truncate(valid);
-            self.prefixes.keep(&mut self.pool, session.keys, session.pages);
+            // Part of a chunk may be missing in the cache; `length` counts only what was submitted whole.
+            self.give_up(*session);
         }
         self.model.recorder.forget();
         Ok(())
