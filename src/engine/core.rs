@@ -319,8 +319,8 @@ impl Running {
             }
         }
         if !worked && !self.steps.is_empty() {
-            // Nothing to submit: sleep until the oldest step is done, but look for commands now and then.
-            self.model.recorder.wait_a_little(Duration::from_millis(2))?;
+            // Nothing to submit: sleep until the oldest piece is done.
+            self.model.recorder.wait_a_piece()?;
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! Reading results back: whole buffers for tests and traces, small records through a ring for decoding.
 
 use std::sync::mpsc;
-use std::time::Duration;
 
 use super::device::Gpu;
 use crate::error::{Error, Result};
@@ -69,14 +68,10 @@ impl Readback {
             }
             gpu.check()?;
             // This copy's own submission, not the latest: what was queued behind it may go on.
-            let wait = wgpu::PollType::Wait {
-                submission_index: Some(self.submission.clone()),
-                timeout: Some(Duration::from_secs(1)),
-            };
-            match gpu.device().poll(wait) {
-                Ok(_) | Err(wgpu::PollError::Timeout) => {}
-                Err(e) => return Err(Error::new(READING, e)),
-            }
+            // No time-out: see `Recorder::wait_oldest`.
+            let wait =
+                wgpu::PollType::Wait { submission_index: Some(self.submission.clone()), timeout: None };
+            gpu.device().poll(wait).map_err(|e| Error::new(READING, e))?;
         }
     }
 }

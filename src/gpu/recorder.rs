@@ -377,17 +377,10 @@ impl Recorder {
     fn wait_oldest(&mut self) -> Result<()> {
         let Some(oldest) = self.outstanding.pop_front() else { return Ok(()) };
         let began = Instant::now();
-        let wait = || wgpu::PollType::Wait {
-            submission_index: Some(oldest.index.clone()),
-            timeout: Some(Duration::from_secs(5)),
-        };
-        loop {
-            match self.gpu.device().poll(wait()) {
-                Ok(_) => break,
-                Err(wgpu::PollError::Timeout) => self.gpu.check()?,
-                Err(e) => return Err(Error::new("waiting for the GPU", e)),
-            }
-        }
+        // Without a time-out: one that passes can meet another thread's poll of the same device (the window's) in
+        // a way that wgpu-core 30 takes for a broken promise, and panics.
+        let wait = wgpu::PollType::Wait { submission_index: Some(oldest.index.clone()), timeout: None };
+        self.gpu.device().poll(wait).map_err(|e| Error::new("waiting for the GPU", e))?;
         let now = Instant::now();
         let waited = now.duration_since(began);
         // A piece that is done before it is waited for ended at an unknown time: its cost counts with the next
@@ -421,17 +414,13 @@ impl Recorder {
         self.gpu.check()
     }
 
-    /// Waits at most `time` for the oldest unfinished submission.
+    /// Waits for the oldest unfinished submission, which is at most a piece long.
     ///
     /// # Errors
     /// The device failed.
-    pub fn wait_a_little(&mut self, time: Duration) -> Result<()> {
-        let submission_index = self.outstanding.front().map(|oldest| oldest.index.clone());
-        match self.gpu.device().poll(wgpu::PollType::Wait { submission_index, timeout: Some(time) }) {
-            Ok(_) if !self.outstanding.is_empty() => self.wait_oldest(),
-            Ok(_) | Err(wgpu::PollError::Timeout) => self.gpu.check(),
-            Err(e) => Err(Error::new("waiting for the GPU", e)),
-        }
+    pub fn wait_a_piece(&mut self) -> Result<()> {
+        self.wait_oldest()?;
+        self.poll()
     }
 
     /// Lets finished readbacks arrive without waiting.
