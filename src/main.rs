@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use ocelli::cli::{Cli, run};
+use ocelli::cli::{Cli, run, usage_error};
 
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("OCELLI_LOG")
@@ -13,8 +13,12 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => {
             // --help and --version are answers; anything else is a mistake in the words of the command.
+            if e.use_stderr() {
+                eprintln!("ocelli: {}", usage_error(&e));
+                return ExitCode::FAILURE;
+            }
             let _ = e.print();
-            return if e.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            return ExitCode::SUCCESS;
         }
     };
     match run(&cli) {

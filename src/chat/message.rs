@@ -106,18 +106,6 @@ pub enum VideoSource {
 }
 
 impl VideoSource {
-    /// What errors call it.
-    #[must_use]
-    pub fn name(&self) -> String {
-        match self {
-            Self::Frames { frames, .. } => {
-                frames.first().map_or_else(|| "the clip".to_owned(), ImageSource::name)
-            }
-            Self::Animation { file, .. } => file.name(),
-            Self::Clip(_) => "the clip".to_owned(),
-        }
-    }
-
     /// Opens it; `sampling` is the checkpoint's rule for choosing frames.
     ///
     /// # Errors

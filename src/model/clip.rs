@@ -260,7 +260,9 @@ pub fn prepare_clip(
     tokens: Option<TokenRange>,
 ) -> Result<PreparedClip> {
     let config = tokens.map_or(Ok(*config), |range| config.with_tokens(range, config.temporal_patch_size))?;
-    let size = config.video_size(clip.num_frames(), clip.height, clip.width)?;
+    let size = config
+        .video_size(clip.num_frames(), clip.height, clip.width)
+        .map_err(|e| e.at(if clip.name.is_empty() { "the clip" } else { &clip.name }))?;
     let mut frames = Vec::with_capacity(clip.num_frames());
     let mut hash = Sha256::new();
     clip.visit(|frame| {

@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use clap::Parser as _;
-use ocelli::cli::{Cli, usage_error};
 use ocelli::model::recipe::Recipe;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -366,7 +364,7 @@ fn pictures_that_are_none() {
     clip(argument(&still), &["tiny.png", "not an animation", "send a single picture as a picture"]);
     fs::create_dir(place.path("frames")).unwrap();
     fs::copy(&still, place.path("frames/1.png")).unwrap();
-    clip("frames", &["1 frame", "single frame as a picture"]);
+    clip("frames", &["1.png", "1 frame", "single frame as a picture"]);
     fs::copy(fixtures().join("pictures/small.png"), place.path("frames/2.png")).unwrap();
     clip("frames", &["2.png", "one size"]);
     let animation = fixtures().join("pictures/animated.gif");
@@ -473,16 +471,7 @@ fn words_that_are_no_command() {
         (&["bench", "--batch", "all"], &["'all'", "--batch"]),
         (&["trace", "--messages", "m.json"], &["--out", "`ocelli trace --help`"]),
     ] {
-        let mistake = Cli::try_parse_from([&["ocelli"], arguments].concat()).expect_err("it makes no sense");
-        let run = place.run(arguments);
-        assert_says(
-            &Run {
-                status: run.status,
-                stdout: run.stdout,
-                stderr: format!("ocelli: {}\n", usage_error(&mistake)),
-            },
-            wanted,
-        );
+        refused(&place, arguments, wanted);
     }
 }
 

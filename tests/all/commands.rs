@@ -79,11 +79,11 @@ impl Place {
 impl Run {
     pub fn of(command: &mut Command) -> Self {
         let output = command.output().unwrap();
-        Self {
-            status: output.status.code(),
-            stdout: output.stdout,
-            stderr: String::from_utf8(output.stderr).unwrap(),
+        let mut stderr = String::from_utf8(output.stderr).unwrap();
+        if output.status.code().is_none() {
+            stderr += &format!("ended by {}\n", output.status);
         }
+        Self { status: output.status.code(), stdout: output.stdout, stderr }
     }
 
     pub fn text(&self) -> &str {
