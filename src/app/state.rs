@@ -177,6 +177,7 @@ impl State {
         if let ModelState::Loading(loading) = &self.model {
             loading.load.cancel.cancel();
         }
+        // Models are changed in the window: the context is made to fit each.
         let options = LoadOptions { context: self.context, pacing: Pacing::WINDOW, ..LoadOptions::default() };
         let load = backend.load(LoadRequest { folder: folder.to_path_buf(), recipe: self.recipe, options });
         self.last_folder = Some(folder.to_path_buf());

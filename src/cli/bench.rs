@@ -97,6 +97,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     say("measuring the device's read bandwidth");
     let copy_gb_s = measure_read_bandwidth(&gpu)?;
     say("loading");
+    let options = options.for_model(&source.model);
     let mut model =
         LoadedModel::load(&gpu, &source.model, &options, &mut |_, _| Ok(())).map_err(ModelArgs::advise)?;
     let size = patches(size, &model)?;

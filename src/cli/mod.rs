@@ -66,9 +66,9 @@ pub struct ModelArgs {
     #[arg(long, value_name = "RECIPE")]
     pub recipe: Option<Recipe>,
 
-    /// Tokens of context to make room for: prompt, pictures and answer together
-    #[arg(long, value_name = "TOKENS", default_value_t = LoadOptions::default().context)]
-    pub context: usize,
+    /// Tokens of context to make room for: prompt, pictures and answer together; 8192 by default, or what the model allows
+    #[arg(long, value_name = "TOKENS")]
+    pub context: Option<usize>,
 
     /// Adapter: part of its name or its number in `ocelli devices`
     #[arg(long, value_name = "NAME", env = "OCELLI_ADAPTER")]
@@ -105,11 +105,12 @@ impl ModelArgs {
     /// That is no context any model could have.
     pub fn load_options(&self) -> Result<LoadOptions> {
         const MOST: usize = 1 << 26;
-        if self.context == 0 || self.context > MOST {
-            let why = format!("{} is no number of tokens from 1 to {MOST}", self.context);
+        let Some(context) = self.context else { return Ok(LoadOptions::default()) };
+        if context == 0 || context > MOST {
+            let why = format!("{context} is no number of tokens from 1 to {MOST}");
             return Err(Error::new("reading --context", why).help("8192 is the default"));
         }
-        Ok(LoadOptions { context: self.context, ..LoadOptions::default() })
+        Ok(LoadOptions { context, up_to: false, ..LoadOptions::default() })
     }
 
     /// What the command line can do about a model that does not fit.

@@ -71,6 +71,7 @@ pub fn run(args: &TraceArgs) -> Result<()> {
     let options = args.model.load_options()?;
     let out = OutFolder::open(&args.out)?;
     let (gpu, source) = args.model.open()?;
+    let options = options.for_model(&source.model);
     let front_end = FrontEnd::from_folder(&source.folder, source.model.config())?;
     request.image_tokens = args.image_tokens.map(|limits| limits.resolve(front_end.image_tokens().0));
     let prepared = front_end.prepare(&request, &|| false)?;

@@ -123,7 +123,8 @@ impl Core {
             events.send(LoadEvent::Converting { done_bytes: p.done_bytes, total_bytes: p.total_bytes });
         };
         let source = ModelSource::resolve(&request.folder, request.recipe, &mut converting, cancel.flag())?;
-        let plan = MemoryPlan::new(&source.model, request.options.context);
+        let options = request.options.for_model(&source.model);
+        let plan = MemoryPlan::new(&source.model, options.context);
         events.send(LoadEvent::Plan(plan));
         let front_end = FrontEnd::from_folder(&source.folder, source.model.config())?;
         let mut last_told = Instant::now();
@@ -138,7 +139,7 @@ impl Core {
             Ok(())
         };
         let before = self.gpu.allocated_bytes();
-        let model = LoadedModel::load(&self.gpu, &source.model, &request.options, &mut uploading)
+        let model = LoadedModel::load(&self.gpu, &source.model, &options, &mut uploading)
             .inspect_err(|_| self.gpu.uncount_bytes(self.gpu.allocated_bytes().saturating_sub(before)))?;
         let info = ModelInfo {
             name: source.name.clone(),

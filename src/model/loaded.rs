@@ -20,6 +20,8 @@ use crate::gpu::{Gpu, Pacing, Recorder};
 pub struct LoadOptions {
     /// Tokens the KV cache holds, for all sessions together; also the longest session.
     pub context: usize,
+    /// Where the model allows fewer tokens, take as many as it does; otherwise that is an error.
+    pub up_to: bool,
     /// Tokens a prefill pass takes at most.
     pub prefill_rows: usize,
     /// How work is divided for the queue.
@@ -28,7 +30,16 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { context: 8192, prefill_rows: 256, pacing: Pacing::HEADLESS }
+        Self { context: 8192, up_to: true, prefill_rows: 256, pacing: Pacing::HEADLESS }
+    }
+}
+
+impl LoadOptions {
+    /// The options for this model: with no more context than it allows, where that is what is wanted.
+    #[must_use]
+    pub fn for_model(self, model: &ConvertedModel) -> Self {
+        let most = if self.up_to { model.config().text.max_position_embeddings } else { usize::MAX };
+        Self { context: self.context.min(most), ..self }
     }
 }
 

@@ -369,6 +369,31 @@ fn bench_and_synth_do_what_they_say() {
 }
 
 #[test]
+fn a_model_with_less_context_than_is_usual_runs_without_being_told_so() {
+    let place = Place::new();
+    place.fine(&["synth", "--preset", "tiny", "model"]);
+    let file = place.path("model/config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    config["text_config"]["max_position_embeddings"] = 512.into();
+    fs::write(&file, config.to_string()).unwrap();
+    let run = place.fine(&["generate", "--model", "model", "--greedy", "--max-tokens", "2", "Hello"]);
+    assert!(run.stderr.contains("a context of 512 tokens"), "{}", run.stderr);
+    place.fine(&[
+        "bench",
+        "--model",
+        "model",
+        "--prompt-tokens",
+        "8",
+        "--new-tokens",
+        "2",
+        "--image-size",
+        "0x0",
+    ]);
+    let run = place.run(&["generate", "--model", "model", "--context", "513", "Hello"]);
+    assert!(run.status == Some(1) && run.stderr.contains("the model allows 1 to 512"), "{}", run.stderr);
+}
+
+#[test]
 fn a_converted_model_answers_as_its_checkpoint_does() {
     let place = Place::new();
     let source = hub("plain");

@@ -49,7 +49,7 @@ pub fn load_on(gpu: &Gpu, checkpoint: &str, recipe: Recipe) -> LoadedModel {
         gpu,
         checkpoint,
         recipe,
-        LoadOptions { context: 1024, prefill_rows: 256, pacing: Pacing::HEADLESS },
+        LoadOptions { context: 1024, up_to: false, prefill_rows: 256, pacing: Pacing::HEADLESS },
     )
 }
 
