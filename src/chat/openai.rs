@@ -28,19 +28,31 @@ pub struct Conversation {
 /// When the JSON is malformed or a message is not as it should be; the error names message and key.
 pub fn parse_conversation(json: &str, base: &Path) -> Result<Conversation> {
     // Some editors put a mark before the text.
-    conversation(json.trim_start_matches('\u{feff}'), base).map_err(|e| {
-        e.help(r#"messages look like [{"role": "user", "content": "…"}], and are counted from 0"#)
-    })
+    read_json(json.trim_start_matches('\u{feff}')).map_err(advise).and_then(|v| conversation_from(v, base))
 }
 
-fn conversation(json: &str, base: &Path) -> Result<Conversation> {
+/// [`parse_conversation`] of JSON that is parsed already. Other keys of the object are ignored.
+///
+/// # Errors
+/// As there.
+pub fn conversation_from(value: Value, base: &Path) -> Result<Conversation> {
+    conversation(value, base).map_err(advise)
+}
+
+fn advise(error: Error) -> Error {
+    error.help(r#"messages look like [{"role": "user", "content": "…"}], and are counted from 0"#)
+}
+
+fn read_json(json: &str) -> Result<Value> {
     if json.len() > MAX_JSON_BYTES {
         let most = MAX_JSON_BYTES >> 20;
         return Err(Error::new(DOING, format!("the JSON is larger than {most} MiB")));
     }
     // serde_json itself refuses to nest deeper than 128.
-    let value: Value =
-        serde_json::from_str(json).map_err(|e| Error::new(DOING, format!("it is not JSON: {e}")))?;
+    serde_json::from_str(json).map_err(|e| Error::new(DOING, format!("it is not JSON: {e}")))
+}
+
+fn conversation(value: Value, base: &Path) -> Result<Conversation> {
     let (messages, tools) = match value {
         Value::Array(messages) => (messages, None),
         Value::Object(mut object) => {

@@ -71,10 +71,19 @@ impl ProgressLine {
 
     /// Shows how far the work is, if it is time to.
     pub(crate) fn show(&mut self, progress: &Progress<'_>) {
-        const PAUSE: Duration = Duration::from_millis(100);
         let tenth = (progress.stage, progress.done_bytes * 10 / progress.total_bytes.max(1));
         let word = if progress.stage == Stage::Verifying { "verifying" } else { self.working };
         let text = line(word, progress);
+        self.show_at(tenth, &text);
+    }
+
+    /// Shows a text of the caller's, if it is time to; `tenth` is how many tenths of the work are done.
+    pub(crate) fn show_text(&mut self, tenth: u64, text: &str) {
+        self.show_at((Stage::Converting, tenth), text);
+    }
+
+    fn show_at(&mut self, tenth: (Stage, u64), text: &str) {
+        const PAUSE: Duration = Duration::from_millis(100);
         if self.terminal {
             if self.shown.is_none_or(|time| time.elapsed() >= PAUSE) {
                 let width = text.chars().count();

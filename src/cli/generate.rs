@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use super::convert::ProgressLine;
+use super::sampling::SamplingArgs;
 use super::{ModelArgs, print, print_json, say};
 use crate::chat::message::{ImageSource, Message, Part, Role, VideoSource};
 use crate::chat::openai::parse_conversation;
@@ -15,7 +15,6 @@ use crate::engine::{
 };
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::model::config::GenerationDefaults;
 use crate::model::convert::{Progress, Stage};
 use crate::model::picture::check_file;
 use crate::model::preprocessor::TokenRange;
@@ -57,37 +56,9 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "FILE")]
     pub messages: Option<PathBuf>,
 
-    /// Always the most likely token
-    #[arg(long, conflicts_with_all = ["temperature", "top_p", "top_k", "min_p"])]
-    pub greedy: bool,
-
-    /// Flattens (above 1) or sharpens (below 1) the distribution; 0 is greedy
-    #[arg(long, allow_negative_numbers = true)]
-    pub temperature: Option<f32>,
-
-    /// Keep the smallest set of tokens whose probability reaches this
-    #[arg(long, allow_negative_numbers = true)]
-    pub top_p: Option<f32>,
-
-    /// Keep the k most likely tokens; 0: all
-    #[arg(long, allow_negative_numbers = true)]
-    pub top_k: Option<u32>,
-
-    /// Keep tokens at least this likely against the most likely one
-    #[arg(long, allow_negative_numbers = true)]
-    pub min_p: Option<f32>,
-
-    /// Taken off the logits of tokens the answer already holds
-    #[arg(long, allow_negative_numbers = true)]
-    pub presence_penalty: Option<f32>,
-
-    /// Divides the logits of tokens that prompt or answer already hold
-    #[arg(long, allow_negative_numbers = true)]
-    pub repetition_penalty: Option<f32>,
-
-    /// Makes the draws repeatable; without it each run draws anew and says its seed
-    #[arg(long, allow_negative_numbers = true)]
-    pub seed: Option<u64>,
+    /// How tokens are chosen
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
 
     /// Tokens of the answer, at most
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -120,18 +91,18 @@ pub struct GenerateArgs {
 /// Whatever kept it from answering.
 pub fn run(args: &GenerateArgs) -> Result<()> {
     // What is wrong with the arguments is said before minutes go into loading.
-    let request = request(args)?;
-    with_arguments(Sampling::GREEDY, args)?;
+    let mut request = request(args)?;
+    args.sampling.check()?;
     args.model.folder()?;
     let gpu = Gpu::new(&args.model.gpu_options())?;
     let engine = Engine::start(gpu, Arc::new(|| {}))?;
     let info = load(&engine, &args.model)?;
-    let (mut request, seed_drawn) = with_sampling(request, args, &info.defaults)?;
+    let (sampling, seed_drawn) = args.sampling.resolve(&info.defaults)?;
+    request.sampling = sampling;
     request.image_tokens = args.image_tokens.map(|limits| limits.resolve(info.image_tokens.0));
     if seed_drawn {
-        say(&format!("seed {}", request.sampling.seed));
+        say(&format!("seed {}", sampling.seed));
     }
-    let sampling = request.sampling;
     let answer = engine.ask(request);
     let mut told = Told::default();
     for event in &answer.events {
@@ -320,7 +291,7 @@ pub(super) fn read_messages(file: &Path) -> Result<crate::chat::openai::Conversa
 }
 
 /// Are the files of pictures and clips there? What is in them is looked at when the model is loaded.
-fn check_files(messages: &[Message]) -> Result<()> {
+pub(super) fn check_files(messages: &[Message]) -> Result<()> {
     for (index, message) in messages.iter().enumerate() {
         let frames = message.videos().flat_map(|clip| match clip {
             VideoSource::Frames { frames, .. } => frames.as_slice(),
@@ -379,48 +350,4 @@ impl std::str::FromStr for TokenLimits {
             .filter(|l| l.min.is_none_or(|min| min <= l.max))
             .ok_or_else(|| "write MIN-MAX, like 256-1024, or MAX".to_owned())
     }
-}
-
-/// The request with the settings given, the model's own where none is; was the seed drawn here?
-fn with_sampling(
-    mut request: Request,
-    args: &GenerateArgs,
-    defaults: &GenerationDefaults,
-) -> Result<(Request, bool)> {
-    let defaults = Sampling {
-        temperature: if defaults.do_sample { defaults.temperature } else { 0.0 },
-        top_p: defaults.top_p,
-        top_k: defaults.top_k,
-        min_p: 0.0,
-        presence_penalty: 0.0,
-        repetition_penalty: defaults.repetition_penalty,
-        seed: 0,
-    };
-    let mut sampling = with_arguments(if args.greedy { Sampling::GREEDY } else { defaults }, args)?;
-    let drawn = args.seed.is_none() && sampling.temperature > 0.0;
-    if drawn {
-        sampling.seed = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(1, |d| u64::from(d.subsec_nanos()) ^ (d.as_secs() << 20));
-    }
-    request.sampling = sampling;
-    Ok((request, drawn))
-}
-
-/// Settings with those of the arguments in their places.
-fn with_arguments(mut sampling: Sampling, args: &GenerateArgs) -> Result<Sampling> {
-    let set = |to: &mut f32, given: Option<f32>| {
-        if let Some(value) = given {
-            *to = value;
-        }
-    };
-    set(&mut sampling.temperature, args.temperature);
-    set(&mut sampling.top_p, args.top_p);
-    set(&mut sampling.min_p, args.min_p);
-    set(&mut sampling.presence_penalty, args.presence_penalty);
-    set(&mut sampling.repetition_penalty, args.repetition_penalty);
-    sampling.top_k = args.top_k.unwrap_or(sampling.top_k);
-    sampling.seed = args.seed.unwrap_or(sampling.seed);
-    sampling.check().map_err(|e| e.help("`ocelli generate --help` says what the settings do"))?;
-    Ok(sampling)
 }

@@ -1,10 +1,12 @@
 //! The command line: one file a subcommand, on the same library the window uses. Answers go to standard
 //! output, all else to standard error.
 
+pub mod batch;
 pub mod bench;
 pub mod convert;
 pub mod devices;
 pub mod generate;
+pub mod sampling;
 pub mod synth;
 pub mod trace;
 
@@ -42,6 +44,8 @@ pub struct Cli {
 pub enum Command {
     /// Ask a question about pictures, or just a question
     Generate(Box<generate::GenerateArgs>),
+    /// Answer many questions from a file, eight at a time
+    Batch(Box<batch::BatchArgs>),
     /// Make a hub checkpoint into the form Ocelli loads
     Convert(convert::ConvertArgs),
     /// Measure speed and memory
@@ -151,6 +155,7 @@ pub fn run(cli: &Cli) -> Result<()> {
             context: cli.window.load_options()?.context,
         }),
         Some(Command::Generate(args)) => generate::run(args),
+        Some(Command::Batch(args)) => batch::run(args),
         Some(Command::Convert(args)) => convert::run(args),
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Trace(args)) => trace::run(args),

@@ -442,13 +442,14 @@ fn help_names_every_flag() {
         "--greedy --temperature --top-p --top-k --min-p --presence-penalty --repetition-penalty --seed";
     let loading = "--model --recipe --context --adapter";
     for (command, flags) in [
-        ("", "generate convert bench trace devices synth --help --version"),
+        ("", "generate batch convert bench trace devices synth --help --version"),
         (
             "generate",
             &format!(
                 "{sampling} {loading} --image --video --fps --system --messages --max-tokens --stop --json <PROMPT>|[PROMPT]"
             ),
         ),
+        ("batch", &format!("{sampling} {loading} --out --max-tokens <QUESTIONS>")),
         ("convert", "<SRC> <DST> --recipe int8hu int8lin f16 f32"),
         ("bench", &format!("{loading} --prompt-tokens --new-tokens --batch --image-size --json")),
         ("trace", &format!("{loading} --messages --tokens --out --chunk")),

@@ -13,6 +13,7 @@
 
 mod attention;
 mod bad_input;
+mod batch;
 mod checkpoints;
 mod commands;
 mod engine;

@@ -1,0 +1,95 @@
+//! The flags that say how tokens are chosen, shared by the subcommands that answer.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::error::Result;
+use crate::model::config::GenerationDefaults;
+use crate::model::sampler::Sampling;
+
+/// Settings given; those that are not are the model's own.
+#[derive(clap::Args, Clone, Debug)]
+pub struct SamplingArgs {
+    /// Always the most likely token
+    #[arg(long, conflicts_with_all = ["temperature", "top_p", "top_k", "min_p"])]
+    pub greedy: bool,
+
+    /// Flattens (above 1) or sharpens (below 1) the distribution; 0 is greedy
+    #[arg(long, allow_negative_numbers = true)]
+    pub temperature: Option<f32>,
+
+    /// Keep the smallest set of tokens whose probability reaches this
+    #[arg(long, allow_negative_numbers = true)]
+    pub top_p: Option<f32>,
+
+    /// Keep the k most likely tokens; 0: all
+    #[arg(long, allow_negative_numbers = true)]
+    pub top_k: Option<u32>,
+
+    /// Keep tokens at least this likely against the most likely one
+    #[arg(long, allow_negative_numbers = true)]
+    pub min_p: Option<f32>,
+
+    /// Taken off the logits of tokens the answer already holds
+    #[arg(long, allow_negative_numbers = true)]
+    pub presence_penalty: Option<f32>,
+
+    /// Divides the logits of tokens that prompt or answer already hold
+    #[arg(long, allow_negative_numbers = true)]
+    pub repetition_penalty: Option<f32>,
+
+    /// Makes the draws repeatable; without it each run draws anew and says its seed
+    #[arg(long, allow_negative_numbers = true)]
+    pub seed: Option<u64>,
+}
+
+impl SamplingArgs {
+    /// What is wrong with the flags, found without a model.
+    ///
+    /// # Errors
+    /// A setting is out of its range.
+    pub fn check(&self) -> Result<()> {
+        self.over(Sampling::GREEDY).map(drop)
+    }
+
+    /// The settings given, over the model's own, with a seed drawn here if none is given and one is needed; was it?
+    ///
+    /// # Errors
+    /// A setting is out of its range.
+    pub fn resolve(&self, defaults: &GenerationDefaults) -> Result<(Sampling, bool)> {
+        let defaults = Sampling {
+            temperature: if defaults.do_sample { defaults.temperature } else { 0.0 },
+            top_p: defaults.top_p,
+            top_k: defaults.top_k,
+            min_p: 0.0,
+            presence_penalty: 0.0,
+            repetition_penalty: defaults.repetition_penalty,
+            seed: 0,
+        };
+        let mut sampling = self.over(if self.greedy { Sampling::GREEDY } else { defaults })?;
+        let drawn = self.seed.is_none() && sampling.temperature > 0.0;
+        if drawn {
+            sampling.seed = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(1, |d| u64::from(d.subsec_nanos()) ^ (d.as_secs() << 20));
+        }
+        Ok((sampling, drawn))
+    }
+
+    /// `sampling` with the flags in their places.
+    fn over(&self, mut sampling: Sampling) -> Result<Sampling> {
+        let set = |to: &mut f32, given: Option<f32>| {
+            if let Some(value) = given {
+                *to = value;
+            }
+        };
+        set(&mut sampling.temperature, self.temperature);
+        set(&mut sampling.top_p, self.top_p);
+        set(&mut sampling.min_p, self.min_p);
+        set(&mut sampling.presence_penalty, self.presence_penalty);
+        set(&mut sampling.repetition_penalty, self.repetition_penalty);
+        sampling.top_k = self.top_k.unwrap_or(sampling.top_k);
+        sampling.seed = self.seed.unwrap_or(sampling.seed);
+        sampling.check().map_err(|e| e.help("`ocelli generate --help` says what the settings do"))?;
+        Ok(sampling)
+    }
+}
