@@ -16,9 +16,12 @@ use crate::model::recipe::Recipe;
 /// they came. It is written to a hidden folder beside DST, read back and compared, and only then given its name: an
 /// interrupted conversion leaves nothing that looks finished, and the next one to the same DST cleans up after it.
 /// Converting the same checkpoint again gives the same bytes.
+///
+/// SRC may also be a converted int8 model, with the recipe f16 or f32: its weights are multiplied out (in f32 exactly), so
+/// that kernels can be compared on the same weights. What rounding to int8 took away does not come back.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ConvertArgs {
-    /// Folder of the checkpoint: config.json, tokenizer.json and safetensors weights
+    /// Folder of the checkpoint: config.json, tokenizer.json and safetensors weights; or of a converted int8 model
     #[arg(value_name = "SRC")]
     pub source: PathBuf,
 

@@ -66,7 +66,8 @@ pub struct ModelArgs {
     #[arg(long, value_name = "FOLDER", env = "OCELLI_MODEL", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub model: Option<PathBuf>,
 
-    /// How to store the weights of a hub checkpoint: int8hu (the default), int8lin, f16 or f32
+    /// How to store the weights of a hub checkpoint: int8hu (the default), int8lin, f16 or f32; f16 and f32 also of a
+    /// converted int8 model
     #[arg(long, value_name = "RECIPE")]
     pub recipe: Option<Recipe>,
 

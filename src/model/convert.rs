@@ -1,10 +1,12 @@
-//! Room: `model`. A hub checkpoint made into a converted model (see [`crate::model::converted`] for the format).
+//! Room: `model`. A hub checkpoint made into a converted model (see [`crate::model::converted`] for the format), or a
+//! converted int8 model into one of f16 or f32.
 //!
 //! Tensors pass through in pieces of half a million elements, on several threads, and are hashed as they are written;
 //! so the memory needed does not depend on the size of the model (about 100 MB at most, with the scales of one
 //! matrix). The result is written to a hidden folder beside the destination, read back, compared with its checksums,
 //! and only then given its name. Converting the same checkpoint twice gives the same bytes.
 
+mod origin;
 pub(crate) mod partial;
 mod tokenizer_check;
 pub(crate) mod workers;
@@ -18,7 +20,7 @@ use std::sync::atomic::AtomicBool;
 use half::slice::HalfFloatSliceExt;
 
 use crate::error::{Error, Result};
-use crate::model::checkpoint::{Checkpoint, Dtype};
+use crate::model::checkpoint::Dtype;
 use crate::model::config::{CONFIG_FILE, GENERATION_CONFIG_FILE};
 use crate::model::converted::{
     ConvertedModel, FORMAT_NAME, FORMAT_VERSION, FileRecord, MANIFEST_FILE, Manifest, SourceRecord,
@@ -26,6 +28,9 @@ use crate::model::converted::{
 use crate::model::recipe::{
     BLOCK, Recipe, Storage, StoredTensor, check_finite, quantise_rows, stored_tensors, to_f16_rows,
 };
+pub(crate) use origin::can_multiply_out;
+
+use origin::Origin;
 use partial::{PartialFolder, gigabytes};
 use writer::{Planned, ShardWriter, copy_file, cut_into_shards, shard_name, write_file};
 
@@ -87,7 +92,8 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-/// Converts the hub checkpoint in `source` into the new folder `destination`.
+/// Converts the hub checkpoint in `source` into the new folder `destination`. A converted int8 model can be converted
+/// to `f16` and `f32`: its weights are then multiplied out, and its int8 head stays a matrix of its own.
 ///
 /// `progress` is called on this thread, a few hundred times. Setting `cancel` from another thread stops it soon.
 ///
@@ -102,17 +108,12 @@ pub fn convert(
     progress: &mut dyn FnMut(&Progress<'_>),
     cancel: &AtomicBool,
 ) -> Result<Report> {
-    if ConvertedModel::is_converted(source) {
-        return Err(Error::new(DOING, "this model is converted already")
-            .at_path(source)
-            .help("use it as it is, or convert the checkpoint it was made from"));
-    }
-    let checkpoint = Checkpoint::open(source)?;
-    check_side_files(&checkpoint)?;
-    let plan = stored_tensors(checkpoint.config(), recipe)?;
+    let origin = Origin::open(source, recipe, DOING)?;
+    check_side_files(&origin)?;
+    let plan = stored_tensors(origin.config(), recipe)?;
     let partial = PartialFolder::create(destination, DOING)?;
 
-    let weights = write_weights(&checkpoint, &plan, partial.path(), progress, cancel)?;
+    let weights = write_weights(&origin, &plan, partial.path(), progress, cancel)?;
     let mut files = Vec::new();
     for name in NEEDED_FILES.into_iter().chain(OTHER_FILES) {
         let from = source.join(name);
@@ -124,8 +125,8 @@ pub fn convert(
         format: FORMAT_NAME.to_owned(),
         version: FORMAT_VERSION,
         recipe,
-        tied: checkpoint.config().text.tie_word_embeddings,
-        source: describe(&checkpoint, &plan)?,
+        tied: origin.config().text.tie_word_embeddings,
+        source: describe(&origin, &plan)?,
         weights,
         files,
     };
@@ -146,15 +147,11 @@ pub fn convert(
     // Some systems do not rename a folder with mapped files.
     drop(written);
     partial.finish()?;
-    Ok(Report {
-        read_bytes: checkpoint.files().total_bytes(),
-        written_bytes,
-        notes: checkpoint.notes().to_vec(),
-    })
+    Ok(Report { read_bytes: origin.total_bytes(), written_bytes, notes: origin.notes(recipe) })
 }
 
-fn check_side_files(checkpoint: &Checkpoint) -> Result<()> {
-    let folder = checkpoint.folder();
+fn check_side_files(origin: &Origin) -> Result<()> {
+    let folder = origin.folder();
     for name in NEEDED_FILES {
         if !folder.join(name).is_file() {
             return Err(Error::new(DOING, format!("{name} is missing"))
@@ -162,20 +159,20 @@ fn check_side_files(checkpoint: &Checkpoint) -> Result<()> {
                 .help("download the checkpoint again, with all its files"));
         }
     }
-    tokenizer_check::check(&folder.join("tokenizer.json"), checkpoint.config())
+    tokenizer_check::check(&folder.join("tokenizer.json"), origin.config())
 }
 
 /// What the checkpoint is, without a name or a path: those may differ where the bytes do not.
-fn describe(checkpoint: &Checkpoint, plan: &[StoredTensor]) -> Result<SourceRecord> {
-    let mut types: BTreeMap<Dtype, usize> = BTreeMap::new();
+fn describe(origin: &Origin, plan: &[StoredTensor]) -> Result<SourceRecord> {
+    let mut types: BTreeMap<&str, usize> = BTreeMap::new();
     let mut sources: Vec<&str> = plan.iter().map(|tensor| tensor.source.as_str()).collect();
     sources.sort_unstable();
     sources.dedup();
     for name in &sources {
-        *types.entry(checkpoint.files().tensor(name)?.dtype).or_default() += 1;
+        *types.entry(origin.type_name(name)?).or_default() += 1;
     }
-    let types: Vec<String> = types.iter().map(|(dtype, count)| format!("{count} {}", dtype.name())).collect();
-    let (t, v) = (&checkpoint.config().text, &checkpoint.config().vision);
+    let types: Vec<String> = types.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
+    let (t, v) = (&origin.config().text, &origin.config().vision);
     let description = format!(
         "Qwen3-VL, {} layers of {}, vision tower {} blocks of {}, vocabulary {}; tensors: {}",
         t.num_layers,
@@ -185,7 +182,7 @@ fn describe(checkpoint: &Checkpoint, plan: &[StoredTensor]) -> Result<SourceReco
         t.vocab_size,
         types.join(", ")
     );
-    Ok(SourceRecord { description, tensors: sources.len(), bytes: checkpoint.files().total_bytes() })
+    Ok(SourceRecord { description, tensors: sources.len(), bytes: origin.total_bytes() })
 }
 
 /// Some rows of one tensor, the unit of work.
@@ -210,7 +207,7 @@ struct Scratch {
 }
 
 fn write_weights(
-    checkpoint: &Checkpoint,
+    origin: &Origin,
     plan: &[StoredTensor],
     folder: &Path,
     progress: &mut dyn FnMut(&Progress<'_>),
@@ -221,9 +218,8 @@ fn write_weights(
     let jobs: Vec<Job> = plan.iter().enumerate().flat_map(|(index, tensor)| cut(index, tensor)).collect();
 
     let (mut records, mut shard, mut scales, mut done_bytes) = (Vec::new(), None, Vec::new(), 0);
-    let make = |job: usize, scratch: &mut Scratch| {
-        make_rows(checkpoint, &plan[jobs[job].tensor], &jobs[job], scratch)
-    };
+    let make =
+        |job: usize, scratch: &mut Scratch| make_rows(origin, &plan[jobs[job].tensor], &jobs[job], scratch);
     workers::in_order(jobs.len(), DOING, cancel, make, |job, made| {
         let job = &jobs[job];
         let tensor = &plan[job.tensor];
@@ -279,18 +275,11 @@ fn planned(tensor: &StoredTensor) -> Vec<Planned> {
 }
 
 /// Reads the rows of a job and stores them as the recipe says.
-fn make_rows(
-    checkpoint: &Checkpoint,
-    tensor: &StoredTensor,
-    job: &Job,
-    scratch: &mut Scratch,
-) -> Result<Made> {
-    let files = checkpoint.files();
+fn make_rows(origin: &Origin, tensor: &StoredTensor, job: &Job, scratch: &mut Scratch) -> Result<Made> {
     let cols = tensor.cols();
     // A vector is one row here, and as many rows as it has elements in the file.
     let rows = if tensor.shape.len() == 1 { 0..cols } else { job.rows.clone() };
-    files.read_f32(&tensor.source, rows.clone(), &mut scratch.weights)?;
-    files.release(&tensor.source, rows);
+    origin.read_f32(&tensor.source, rows, &mut scratch.weights)?;
     let mut made = Made { data: Vec::new(), scales: Vec::new() };
     let result = match tensor.storage {
         Storage::Int8 => {
@@ -314,8 +303,7 @@ fn make_rows(
             }
         }),
     };
-    result
-        .map_err(|fault| fault.shifted(job.rows.start).error(&tensor.source).at_path(checkpoint.folder()))?;
+    result.map_err(|fault| fault.shifted(job.rows.start).error(&tensor.source).at_path(origin.folder()))?;
     Ok(made)
 }
 

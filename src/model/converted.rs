@@ -258,6 +258,37 @@ impl ConvertedModel {
         Ok(values)
     }
 
+    /// How a tensor is stored.
+    ///
+    /// # Errors
+    /// There is no such tensor.
+    pub fn storage(&self, name: &str) -> Result<Storage> {
+        Ok(self.stored(name)?.storage)
+    }
+
+    /// Replaces the contents of `out` by rows `rows` of a tensor, as f32: exactly what the kernels compute with, int8
+    /// multiplied by its scale. A vector's rows are its elements.
+    ///
+    /// # Errors
+    /// There is no such tensor, or it has fewer rows.
+    pub fn read_f32(&self, name: &str, rows: std::ops::Range<usize>, out: &mut Vec<f32>) -> Result<()> {
+        let stored = self.stored(name)?;
+        if stored.storage != Storage::Int8 {
+            return self.files.read_f32(name, rows, out);
+        }
+        let cols = stored.cols();
+        let mut scales = Vec::new();
+        self.files.read_f32(&stored.scale_name(), rows.clone(), &mut scales)?;
+        // As many rows as the scales have, and so there.
+        let quants =
+            self.files.tensor(name)?.bytes.get(rows.start * cols..rows.end * cols).unwrap_or_default();
+        out.clear();
+        for (block, scale) in quants.as_chunks::<BLOCK>().0.iter().zip(scales) {
+            out.extend(block.iter().map(|quant| f32::from(quant.cast_signed()) * scale));
+        }
+        Ok(())
+    }
+
     /// Hands out little-endian f32 elements piece by piece, checked to be finite.
     fn floats(&self, name: &str, bytes: &[u8], cols: usize, mut take: impl FnMut(&[f32])) -> Result<()> {
         const PIECE: usize = 1 << 16;

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::model::config::{CONFIG_FILE, read_side_file};
 use crate::model::convert::partial::remove_all_stale;
-use crate::model::convert::{Progress, convert};
+use crate::model::convert::{Progress, can_multiply_out, convert};
 use crate::model::converted::{ConvertedModel, FORMAT_VERSION, hex};
 use crate::model::recipe::Recipe;
 
@@ -37,7 +37,7 @@ pub struct ModelSource {
 impl ModelSource {
     /// Opens the model in `folder`. A converted model is opened as it is. A hub checkpoint is opened from the cache, or
     /// first converted into it with `recipe` ([`Recipe::Int8Hu`] where none is given), which takes a minute or so:
-    /// `progress` and `cancel` are those of [`convert`].
+    /// `progress` and `cancel` are those of [`convert`]. So is a converted int8 model where f16 or f32 is asked for.
     ///
     /// # Errors
     /// There is no such folder or no model in it; a converted model has another recipe than the one asked for; anything
@@ -70,38 +70,36 @@ impl ModelSource {
                  ocelli models list shows the models that are known by name",
             ));
         }
-        let (model, notes) = if ConvertedModel::is_converted(folder) {
-            (open_converted(folder, recipe)?, Vec::new())
-        } else {
-            open_cached(
-                &cached_folder(cache, folder, recipe.unwrap_or_default())?,
-                folder,
-                recipe,
-                progress,
-                cancel,
-            )?
+        let converted =
+            if ConvertedModel::is_converted(folder) { Some(ConvertedModel::open(folder)?) } else { None };
+        let (model, notes) = match converted {
+            Some(model) if recipe.is_none_or(|asked| asked == model.recipe()) => (model, Vec::new()),
+            other => {
+                let recipe = recipe.unwrap_or_default();
+                if let Some(model) = &other {
+                    check_can_become(model, recipe)?;
+                }
+                open_cached(&cached_folder(cache, folder, recipe)?, folder, recipe, progress, cancel)?
+            }
         };
         Ok(Self { name: folder_name(folder), folder: folder.to_owned(), model, notes })
     }
 }
 
-fn open_converted(folder: &Path, recipe: Option<Recipe>) -> Result<ConvertedModel> {
-    let model = ConvertedModel::open(folder)?;
-    match recipe {
-        Some(asked) if asked != model.recipe() => {
-            let cause = format!("the model is converted with the recipe {}, not {asked}", model.recipe());
-            Err(Error::new(DOING, cause)
-                .at_path(folder)
-                .help("leave the recipe out, or name the checkpoint it was made from"))
-        }
-        _ => Ok(model),
+fn check_can_become(model: &ConvertedModel, asked: Recipe) -> Result<()> {
+    if can_multiply_out(model.recipe(), asked) {
+        return Ok(());
     }
+    let cause = format!("the model is converted with the recipe {}, not {asked}", model.recipe());
+    Err(Error::new(DOING, cause)
+        .at_path(model.folder())
+        .help("leave the recipe out, or name the checkpoint it was made from, or convert that one with `ocelli convert`"))
 }
 
 fn open_cached(
     cached: &Path,
     folder: &Path,
-    recipe: Option<Recipe>,
+    recipe: Recipe,
     progress: &mut dyn FnMut(&Progress<'_>),
     cancel: &AtomicBool,
 ) -> Result<(ConvertedModel, Vec<String>)> {
@@ -119,7 +117,7 @@ fn open_cached(
     if let Some(all) = cached.parent() {
         remove_all_stale(all);
     }
-    match convert(folder, cached, recipe.unwrap_or_default(), progress, cancel) {
+    match convert(folder, cached, recipe, progress, cancel) {
         Ok(report) => Ok((ConvertedModel::open(cached)?, report.notes)),
         // Another process may have been converting the same checkpoint, and been faster.
         Err(_) if ConvertedModel::is_converted(cached) => Ok((ConvertedModel::open(cached)?, Vec::new())),

@@ -272,7 +272,17 @@ fn a_converted_model_with_a_nan_for_a_scale() {
     let wanted = [&scale, "NaN", "row 0, column 1", "convert the checkpoint again"];
     refused(&place, &["generate", "--model", "model", "hi"], &wanted);
     refused(&place, &["bench", "--model", "model"], &wanted);
-    refused(&place, &["generate", "--model", "model", "--recipe", "f16", "hi"], &["model", "int8hu", "f16"]);
+    refused(
+        &place,
+        &["generate", "--model", "model", "--recipe", "int8lin", "hi"],
+        &["model", "int8hu", "int8lin"],
+    );
+    let name = scale.strip_suffix("_scale").unwrap();
+    refused(
+        &place,
+        &["generate", "--model", "model", "--recipe", "f16", "hi"],
+        &[name, "model", "NaN", "row 0"],
+    );
     refused(&place, &["convert", "model", "again"], &["model", "converted already"]);
 }
 

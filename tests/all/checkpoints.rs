@@ -19,6 +19,7 @@ use ocelli::model::recipe::{BLOCK, Recipe, Storage, stored_tensors};
 use ocelli::model::source::ModelSource;
 use ocelli::model::synth::{Preset, synthesise};
 use ocelli::model::tensor_names::{EMBEDDING, HEAD};
+use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
 use sandbox::*;
@@ -162,6 +163,70 @@ fn a_checkpoint_with_a_head_of_its_own_keeps_it() {
     }
 }
 
+/// The elements of a stored tensor in f32, worked out apart from the program: int8 times scale.
+fn values(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
+    let tensor = file.tensor(name).expect("there");
+    let (data, cols) = (tensor.data(), *tensor.shape().last().expect("not a scalar"));
+    match tensor.dtype() {
+        Dtype::F32 => data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::F16 => data.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+        Dtype::I8 => {
+            let scales = values(file, &format!("{name}_scale"));
+            let scale = |at: usize| scales[at / cols * (cols / BLOCK) + at % cols / BLOCK];
+            data.iter().enumerate().map(|(at, b)| f32::from(i8::from_le_bytes([*b])) * scale(at)).collect()
+        }
+        other => panic!("{other} in a converted model"),
+    }
+}
+
+#[test]
+fn int8_multiplied_out_to_f32_is_the_same_weights_bit_for_bit_and_to_f16_the_nearest() {
+    let sandbox = Sandbox::new();
+    for int8 in [Recipe::Int8Hu, Recipe::Int8Lin] {
+        let from = sandbox.path(int8.name());
+        sandbox.convert(int8.name(), int8).expect("converts");
+        let own_head = int8 == Recipe::Int8Hu;
+        let int8_bytes = fs::read(from.join(CONVERTED)).expect("readable");
+        let int8_file = SafeTensors::deserialize(&int8_bytes).expect("valid");
+        for recipe in [Recipe::F32, Recipe::F16] {
+            let to = sandbox.path(&format!("{int8} to {recipe}"));
+            let report = run(&from, &to, recipe).expect("converts");
+            assert!(
+                report.notes[0].contains(int8.name()) && report.notes[0].contains("multiplied out"),
+                "{report:?}"
+            );
+            assert_eq!(
+                report.notes.len(),
+                1 + usize::from(own_head),
+                "the head is spoken of: {:?}",
+                report.notes
+            );
+            let model = ConvertedModel::open(&to).expect("opens");
+            assert_eq!(
+                (model.recipe(), model.head_name()),
+                (recipe, if own_head { HEAD } else { EMBEDDING })
+            );
+            let bytes = fs::read(to.join(CONVERTED)).expect("readable");
+            let file = SafeTensors::deserialize(&bytes).expect("valid");
+            let scales = int8_file.names().iter().filter(|name| name.ends_with("_scale")).count();
+            assert_eq!(file.len(), int8_file.len() - scales);
+            for name in file.names() {
+                let wanted = values(&int8_file, name);
+                let found = values(&file, name);
+                let rounds = file.tensor(name).expect("there").dtype() == Dtype::F16;
+                assert!(!rounds || recipe == Recipe::F16, "{name}");
+                assert_eq!(found.len(), wanted.len());
+                for (found, wanted) in found.iter().zip(wanted) {
+                    let wanted = if rounds { f16::from_f32(wanted).to_f32() } else { wanted };
+                    assert_eq!(found.to_bits(), wanted.to_bits(), "{name}");
+                }
+            }
+        }
+        let error = run(&from, &sandbox.path("no"), Recipe::Int8Lin).expect_err("int8 to int8");
+        assert_reads_well(&error, &["converted already", int8.name(), "only int8 can be converted again"]);
+    }
+}
+
 #[test]
 fn tensors_that_are_not_the_models_are_ignored_with_a_note() {
     let sandbox = Sandbox::new();
@@ -257,11 +322,15 @@ fn a_model_is_converted_once_into_the_cache_and_again_when_it_changes() {
     let (changed, worked) = converted(&sandbox.hub(), None).expect("converts");
     assert!(worked && changed.model.folder() != place && changed.model.generation().top_k == 33);
 
-    // A converted folder is used as it is, and only with its own recipe.
+    // A converted folder is used as it is; int8 is multiplied out once, into the cache too.
     let (direct, worked) = converted(&place, None).expect("opens");
     assert!(!worked && direct.model.folder() == place);
-    let error = converted(&place, Some(Recipe::F32)).expect_err("another recipe");
-    assert_reads_well(&error, &["int8hu, not f32"]);
+    let (exact, worked) = converted(&place, Some(Recipe::F32)).expect("converts");
+    assert!(worked && exact.model.recipe() == Recipe::F32 && exact.model.head_name() == HEAD);
+    assert!(exact.model.folder() != place && exact.model.folder().starts_with(&cache));
+    assert!(!converted(&place, Some(Recipe::F32)).expect("opens").1);
+    let error = converted(&place, Some(Recipe::Int8Lin)).expect_err("another recipe");
+    assert_reads_well(&error, &["int8hu, not int8lin", "ocelli convert"]);
     assert_reads_well(
         &converted(&sandbox.path("none"), None).expect_err("none"),
         &["none", "no such folder", "convert"],
