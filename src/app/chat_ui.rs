@@ -1,16 +1,13 @@
-//! Room `app`: draws the conversation, and what to do when there is none.
+//! Room `app`: draws the conversation.
 
 use egui::{Align, Frame, Image, Label, Layout, Margin, RichText, ScrollArea, TextWrapMode, Ui};
 
 use super::conversation::{Attachment, PictureState, Reply, ReplyEnd, Turn};
 use super::pictures::Pictures;
-use super::state::{Command, ModelState, State};
+use super::state::{Command, State};
 use super::{status_ui, style};
 
-/// Width of the words in an empty window, points.
-const WELCOME_WIDTH: f32 = 480.0;
-
-/// Draws the conversation, the latest at the bottom in sight.
+/// Draws the conversation, which is not empty, the latest at the bottom in sight.
 /// `to_end`: show the end, wherever the user had scrolled to.
 pub(super) fn chat_ui(
     ui: &mut Ui,
@@ -19,14 +16,10 @@ pub(super) fn chat_ui(
     to_end: bool,
     commands: &mut Vec<Command>,
 ) {
-    if state.turns.is_empty() {
-        empty_ui(ui, state, commands);
-        return;
-    }
     ScrollArea::vertical().id_salt("conversation").auto_shrink(false).stick_to_bottom(true).show(ui, |ui| {
         column_ui(ui, |ui| {
             let name = state.model_info().map_or("Answer", |info| info.name.as_str());
-            let last = state.turns.len() - 1;
+            let last = state.turns.len().saturating_sub(1);
             for (index, turn) in state.turns.iter().enumerate() {
                 ui.push_id(index, |ui| {
                     question_ui(ui, turn, pictures);
@@ -150,44 +143,4 @@ fn reply_ui(ui: &mut Ui, reply: &Reply, name: &str, may_ask_again: bool, command
             });
         }
     });
-}
-
-fn empty_ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    ScrollArea::vertical().id_salt("welcome").auto_shrink(false).show(ui, |ui| {
-        ui.vertical_centered(|ui| {
-            ui.add_space((ui.available_height() * 0.28).max(8.0));
-            ui.set_max_width(WELCOME_WIDTH.min(ui.available_width()));
-            match &state.model {
-                ModelState::None => no_model_ui(ui, state, commands),
-                ModelState::Loading(loading) => {
-                    ui.heading("One moment");
-                    ui.label(format!("The model in {} is on its way.", loading.folder.display()));
-                    ui.weak("You can already add pictures and type your question.");
-                }
-                ModelState::Ready(_) => {
-                    ui.heading("Ask about pictures");
-                    ui.label("Drop pictures anywhere in this window, paste one, or choose files.");
-                    if ui.button("Add pictures…").clicked() {
-                        commands.push(Command::ChoosePictures);
-                    }
-                    ui.weak("Or just type a question.");
-                }
-            }
-        });
-    });
-}
-
-fn no_model_ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    ui.heading("Open a model to begin");
-    ui.label("Choose the folder of a Qwen3-VL model, or drop it here: one from the Hugging Face hub (it is converted once), or one that was converted.");
-    if ui.button("Choose a folder…").clicked() {
-        commands.push(Command::ChooseModel);
-    }
-    if let Some(folder) = &state.last_folder {
-        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-        if ui.button(format!("Open {name} again")).on_hover_text(folder.display().to_string()).clicked() {
-            commands.push(Command::OpenModel(folder.clone()));
-        }
-    }
-    ui.weak("Everything stays on this computer.");
 }

@@ -21,6 +21,8 @@ pub(super) enum Origin {
     File(PathBuf),
     /// The clipboard.
     Pixels(Arc<ColorImage>),
+    /// This program: a file's name and content.
+    Bytes(String, Arc<[u8]>),
 }
 
 struct Job {
@@ -60,17 +62,19 @@ impl Pictures {
         Ok(Self { jobs, done, small: HashMap::new() })
     }
 
-    /// Adds a picture to the draft and has it read.
-    pub fn add(&self, state: &mut State, origin: Origin) {
+    /// Adds a picture to the draft and has it read. What comes back tells it from the others.
+    pub fn add(&self, state: &mut State, origin: Origin) -> u64 {
         let name = match &origin {
             Origin::File(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
             Origin::Pixels(_) => "pasted picture".to_owned(),
+            Origin::Bytes(name, _) => name.clone(),
         };
         let id = state.add_picture(name);
         if self.jobs.send(Job { id, origin }).is_err() {
             let gone = Error::new("reading the picture", "the thread that reads them has stopped");
             state.picture_read(id, Err(gone.help("restart the program")));
         }
+        id
     }
 
     /// Hands what was read to `state`, and forgets small pictures that are no longer anywhere.
@@ -96,6 +100,7 @@ impl Pictures {
 fn read(origin: Origin) -> Result<(Arc<Picture>, ColorImage)> {
     let picture = match origin {
         Origin::File(path) => ImageSource::Path(path).load()?,
+        Origin::Bytes(name, bytes) => ImageSource::Bytes { name, bytes }.load()?,
         Origin::Pixels(pixels) => {
             // Without alpha, as files are read.
             let rgb = pixels.pixels.iter().flat_map(|pixel| {
@@ -110,7 +115,8 @@ fn read(origin: Origin) -> Result<(Arc<Picture>, ColorImage)> {
     Ok((picture, small))
 }
 
-fn small(picture: &Picture) -> Result<ColorImage> {
+/// The picture, small enough for the screen.
+pub(super) fn small(picture: &Picture) -> Result<ColorImage> {
     let (width, height) = (picture.width(), picture.height());
     let bad = || Error::new("making a small picture", "its pixels do not fit its size");
     let full = image::ImageBuffer::<image::Rgb<u8>, &[u8]>::from_raw(width, height, picture.rgb())

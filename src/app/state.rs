@@ -15,6 +15,7 @@ use crate::engine::{
 };
 use crate::error::{Error, ErrorKind};
 use crate::gpu::Pacing;
+use crate::model::builtin;
 use crate::model::loaded::{LoadOptions, MemoryPlan};
 use crate::model::recipe::Recipe;
 
@@ -31,6 +32,10 @@ pub enum Command {
     ChoosePictures,
     /// Take a picture out of the draft.
     RemovePicture(u64),
+    /// Put this sample's picture into the draft.
+    UseSample(usize),
+    /// Ask this of the draft's pictures at once.
+    AskSample(String),
     /// Send the draft.
     Send,
     /// Stop the answer.
@@ -71,6 +76,13 @@ pub enum ModelState {
     Loading(Box<Loading>),
     /// There.
     Ready(Box<ModelInfo>),
+}
+
+/// A sample picture that was put into the draft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ChosenSample {
+    index: usize,
+    picture: u64,
 }
 
 /// An error on the screen until it is closed.
@@ -116,6 +128,9 @@ pub struct State {
     pub notices: Vec<Notice>,
     /// Tokens of the conversation in the model's context, as far as known.
     pub context_used: usize,
+    sample: Option<ChosenSample>,
+    /// What was typed when a sample's question was asked; it comes back to the draft.
+    kept_text: String,
     recipe: Option<Recipe>,
     context: usize,
     activity: Activity,
@@ -135,6 +150,22 @@ impl State {
         match &self.model {
             ModelState::Ready(info) => Some(info),
             ModelState::None | ModelState::Loading(_) => None,
+        }
+    }
+
+    /// Is the loaded model the one in this program?
+    #[must_use]
+    pub fn is_demo(&self) -> bool {
+        self.model_info().is_some_and(|info| builtin::is_meant(&info.folder))
+    }
+
+    /// What the window is called: as the model is, the demo by its full name.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self.model_info() {
+            Some(_) if self.is_demo() => builtin::FULL_NAME.to_owned(),
+            Some(info) => format!("{} · Ocelli", info.name),
+            None => "Ocelli".to_owned(),
         }
     }
 
@@ -229,6 +260,28 @@ impl State {
         self.draft.pictures.retain(|p| p.id != id);
     }
 
+    /// The picture of sample `index` is in the draft, in place of another sample's.
+    pub fn sample_added(&mut self, index: usize, picture: u64) {
+        if let Some(before) = self.sample.replace(ChosenSample { index, picture }) {
+            self.remove_picture(before.picture);
+        }
+    }
+
+    /// The sample whose picture is in the draft.
+    #[must_use]
+    pub fn chosen_sample(&self) -> Option<usize> {
+        let chosen = self.sample?;
+        self.draft.pictures.iter().any(|p| p.id == chosen.picture).then_some(chosen.index)
+    }
+
+    /// Asks a question of the draft's pictures at once. What is typed waits for the next one.
+    pub fn ask_sample(&mut self, question: String, backend: &mut dyn Backend, now: Instant) {
+        if self.cannot_send().is_none() {
+            self.kept_text = std::mem::replace(&mut self.draft.text, question);
+            self.send(backend, now);
+        }
+    }
+
     /// Is the picture still in the draft or the conversation?
     #[must_use]
     pub fn has_picture(&self, id: u64) -> bool {
@@ -272,6 +325,7 @@ impl State {
             return;
         }
         let question = std::mem::take(&mut self.draft);
+        self.draft.text = std::mem::take(&mut self.kept_text);
         self.ask(question, backend, now);
     }
 
@@ -318,7 +372,12 @@ impl State {
     pub fn stop(&mut self) {
         match &mut self.activity {
             Activity::Idle => {}
-            Activity::Reading(_) => self.activity = Activity::Idle,
+            Activity::Reading(_) => {
+                self.activity = Activity::Idle;
+                if !self.kept_text.is_empty() {
+                    self.draft.text = std::mem::take(&mut self.kept_text);
+                }
+            }
             Activity::Answering(answering) => {
                 answering.answer.cancel.cancel();
                 answering.progress.stopping = true;

@@ -43,6 +43,9 @@ pub(super) fn apply(ctx: &Context) {
             Visuals { error_fg_color: error, warn_fg_color: warning, weak_text_alpha: 0.78, ..visuals };
         visuals.widgets.noninteractive.fg_stroke.color = Color32::from_gray(grey);
         visuals.indent_has_left_vline = false;
+        if theme == Theme::Light {
+            visuals.hyperlink_color = Color32::from_rgb(0, 90, 170);
+        }
         ctx.set_visuals_of(theme, visuals);
     }
 }

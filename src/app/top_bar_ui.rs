@@ -4,6 +4,7 @@ use egui::{Label, RichText, Ui};
 
 use super::state::{Command, Loading, ModelState, State};
 use super::style;
+use crate::model::builtin;
 
 /// Width of the bars in it, points.
 const BAR_WIDTH: f32 = 150.0;
@@ -51,21 +52,36 @@ fn model_ui(ui: &mut Ui, state: &State, adapter: &str) {
             ui.add(Label::new(RichText::new(format!("No model · {adapter}")).weak()).truncate());
         }
         ModelState::Loading(loading) => {
-            let name = loading.folder.file_name().unwrap_or(loading.folder.as_os_str()).to_string_lossy();
+            let folder = &loading.folder;
+            let name = if builtin::is_meant(folder) {
+                builtin::FULL_NAME.into()
+            } else {
+                folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy()
+            };
             ui.add(Label::new(RichText::new(name).strong()).truncate());
         }
         ModelState::Ready(info) => {
             let memory = style::bytes(info.memory.weights_bytes + info.memory.kv_bytes);
             let detail = format!(
                 "{}\nrecipe {}, loaded in {}\n{memory} on {adapter}\n({} weights, {} KV cache for {})",
-                info.folder.display(),
+                if state.is_demo() {
+                    "inside this program".to_owned()
+                } else {
+                    info.folder.display().to_string()
+                },
                 info.recipe,
                 style::secs(info.load_secs),
                 style::bytes(info.memory.weights_bytes),
                 style::bytes(info.memory.kv_bytes),
                 style::count(info.context, "token", "tokens"),
             );
-            ui.add(Label::new(RichText::new(&info.name).strong())).on_hover_text(&detail);
+            let name = Label::new(RichText::new(&info.name).strong());
+            if state.is_demo() {
+                // What it is must be read before where it runs.
+                ui.add(name.truncate()).on_hover_text(detail);
+                return;
+            }
+            ui.add(name).on_hover_text(&detail);
             let place = format!("{} · {adapter}", info.recipe);
             ui.add(Label::new(RichText::new(place).weak()).truncate()).on_hover_text(detail);
         }

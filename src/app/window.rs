@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use eframe::egui_wgpu::{WgpuConfiguration, WgpuSetup, WgpuSetupExisting};
 use egui::{
     Align2, CentralPanel, Context, Event, FontId, Frame, LayerId, Margin, Order, Panel, ScrollArea, Ui,
-    ViewportBuilder,
+    ViewportBuilder, ViewportCommand,
 };
 
 use super::backend::Backend;
@@ -16,7 +16,7 @@ use super::dialogs::{Chosen, Dialogs};
 use super::frame_meter::FrameMeter;
 use super::pictures::{Origin, Pictures};
 use super::state::{Command, State};
-use super::{chat_ui, composer_ui, settings_ui, status_ui, style, top_bar_ui};
+use super::{chat_ui, composer_ui, empty_ui, samples, settings_ui, status_ui, style, top_bar_ui};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuOptions};
@@ -135,6 +135,9 @@ pub struct WindowApp {
     backend: Box<dyn Backend>,
     adapter: String,
     pictures: Pictures,
+    samples: Vec<samples::Shown>,
+    /// The window's title as it was set last.
+    title: String,
     dialogs: Dialogs,
     composition: Composition,
     settings_open: bool,
@@ -164,6 +167,8 @@ impl WindowApp {
             backend,
             adapter,
             pictures: Pictures::start(ctx)?,
+            samples: samples::load(ctx),
+            title: String::new(),
             dialogs: Dialogs::default(),
             composition: Composition::default(),
             settings_open: false,
@@ -188,7 +193,7 @@ impl WindowApp {
             Chosen::Model(folder) => self.state.open_model(&folder, &mut *self.backend),
             Chosen::Pictures(files) => {
                 for file in files {
-                    self.pictures.add(&mut self.state, Origin::File(file));
+                    let _ = self.pictures.add(&mut self.state, Origin::File(file));
                 }
             }
         }
@@ -196,8 +201,9 @@ impl WindowApp {
 
     fn run_command(&mut self, ctx: &Context, frame: &eframe::Frame, command: Command) {
         let (state, backend) = (&mut self.state, &mut *self.backend);
-        let goes_on_typing = !matches!(command, Command::CancelLoad | Command::UseModelDefaults);
-        let asks = matches!(command, Command::Send | Command::AskAgain);
+        let goes_on_typing =
+            !matches!(command, Command::CancelLoad | Command::UseModelDefaults | Command::UseSample(_));
+        let asks = matches!(command, Command::Send | Command::AskAgain | Command::AskSample(_));
         match command {
             Command::ChooseModel => {
                 let near = state.last_folder.as_ref().and_then(|folder| folder.parent()).map(PathBuf::from);
@@ -207,6 +213,19 @@ impl WindowApp {
             Command::OpenModel(folder) => state.open_model(&folder, backend),
             Command::CancelLoad => state.cancel_load(),
             Command::RemovePicture(id) => state.remove_picture(id),
+            Command::UseSample(index) => {
+                if let Some(shown) = self.samples.get(index).filter(|_| state.chosen_sample() != Some(index))
+                {
+                    match samples::file(&shown.sample) {
+                        Ok((name, bytes)) => {
+                            let picture = self.pictures.add(state, Origin::Bytes(name, bytes));
+                            state.sample_added(index, picture);
+                        }
+                        Err(error) => state.report(&error),
+                    }
+                }
+            }
+            Command::AskSample(question) => state.ask_sample(question, backend, Instant::now()),
             Command::Send => state.send(backend, Instant::now()),
             Command::Stop => state.stop(),
             Command::AskAgain => state.ask_again(backend, Instant::now()),
@@ -239,7 +258,7 @@ impl WindowApp {
             self.dialogs.dropped(ctx, dropped);
         }
         for pixels in pasted {
-            self.pictures.add(&mut self.state, Origin::Pixels(pixels));
+            let _ = self.pictures.add(&mut self.state, Origin::Pixels(pixels));
         }
     }
 }
@@ -259,6 +278,11 @@ impl eframe::App for WindowApp {
     fn ui(&mut self, ui: &mut Ui, frame: &mut eframe::Frame) {
         let now = Instant::now();
         self.meter.frame(now, self.state.is_busy());
+        let title = self.state.title();
+        if self.title != title {
+            ui.ctx().send_viewport_cmd(ViewportCommand::Title(title.clone()));
+            self.title = title;
+        }
         self.take_input(&ui.ctx().clone());
         let mut commands = Vec::new();
         Panel::top("top bar").frame(panel_frame(ui)).show(ui, |ui| {
@@ -294,7 +318,11 @@ impl eframe::App for WindowApp {
             ui.ctx().request_discard("rows came or went above the question");
         }
         CentralPanel::default().show(ui, |ui| {
-            chat_ui::chat_ui(ui, &self.state, &self.pictures, to_end, &mut commands);
+            if self.state.turns.is_empty() {
+                empty_ui::empty_ui(ui, &self.state, &self.samples, &mut commands);
+            } else {
+                chat_ui::chat_ui(ui, &self.state, &self.pictures, to_end, &mut commands);
+            }
         });
         drop_overlay(ui.ctx());
         let ctx = ui.ctx().clone();

@@ -6,6 +6,7 @@ mod python;
 
 use crate::chat::message::{Message, Part, Role};
 use crate::error::{Error, Result};
+use crate::model::builtin;
 use crate::model::tokenizer::{AddedTokens, Literals, MarkedText};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Value as Jinja};
@@ -329,16 +330,17 @@ fn read(folder: &Path, name: &str) -> Result<Option<String>> {
     let fail = |cause: &dyn std::fmt::Display| {
         Error::new("reading the chat template", cause).at_path(&path).help(DOWNLOAD)
     };
-    match std::fs::metadata(&path) {
+    match builtin::facts(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(fail(&e)),
-        Ok(meta) if !meta.is_file() => return Err(fail(&"it is not a file")),
-        Ok(meta) if meta.len() > MAX_FILE_BYTES => {
-            return Err(fail(&format!("{} bytes are too many", meta.len())));
+        Ok(facts) if !facts.is_file => return Err(fail(&"it is not a file")),
+        Ok(facts) if facts.len > MAX_FILE_BYTES => {
+            return Err(fail(&format!("{} bytes are too many", facts.len)));
         }
         Ok(_) => {}
     }
-    std::fs::read_to_string(&path).map(Some).map_err(|e| fail(&e))
+    let bytes = builtin::read(&path).map_err(|e| fail(&e))?;
+    String::from_utf8(bytes.into_owned()).map(Some).map_err(|e| fail(&e))
 }
 
 fn parse(folder: &Path, name: &str, text: &str) -> Result<Map<String, Value>> {

@@ -94,7 +94,6 @@ pub fn run(args: &BatchArgs) -> Result<()> {
     if let Some(out) = &args.out {
         check_out(out, &args.questions)?;
     }
-    args.model.folder()?;
     let gpu = Gpu::new(&args.model.gpu_options())?;
     // One token in it is enough: after it every answer is looked at.
     let (wake, woken) = mpsc::sync_channel(1);
@@ -201,7 +200,7 @@ impl Job {
             "finish": self.summaries.iter().map(|s| s.reason).collect::<Vec<_>>(),
             "prompt_tokens": sum(|s| s.prompt_tokens),
             "new_tokens": sum(|s| s.ids.len()),
-            "ttft_ms": self.summaries.first().map(|s| (s.ttft_secs * 1e6).round() / 1e3),
+            "ttft_ms": self.summaries.first().map(|s| (s.ttft_secs * 1e6).round_ties_even() / 1e3),
         });
         if let Some(error) = error {
             report["error"] = error.to_string().into();
@@ -439,7 +438,7 @@ impl Ordered {
             };
             match result {
                 Err(e) if e.kind() == IoErrorKind::BrokenPipe && self.file.is_none() => {
-                    self.reader_gone = true
+                    self.reader_gone = true;
                 }
                 result => result.map_err(|e| Error::new("writing the answers", e).at(to))?,
             }

@@ -93,7 +93,6 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     // What is wrong with the arguments is said before minutes go into loading.
     let mut request = request(args)?;
     args.sampling.check()?;
-    args.model.folder()?;
     let gpu = Gpu::new(&args.model.gpu_options())?;
     let engine = Engine::start(gpu, Arc::new(|| {}))?;
     let info = load(&engine, &args.model)?;
@@ -203,7 +202,7 @@ fn report(info: &ModelInfo, told: &Told, s: &Summary, sampling: &Sampling) -> Va
 /// Loads the model, saying how far it is.
 pub(super) fn load(engine: &Engine, args: &ModelArgs) -> Result<ModelInfo> {
     let options = args.load_options()?;
-    let load = engine.load(LoadRequest { folder: args.folder()?.clone(), recipe: args.recipe, options });
+    let load = engine.load(LoadRequest { folder: args.choose(), recipe: args.recipe, options });
     let mut converting = ProgressLine::new("converting");
     let mut loading = ProgressLine::new("loading");
     for event in &load.events {

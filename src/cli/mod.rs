@@ -18,6 +18,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, GpuOptions};
+use crate::model::builtin;
 use crate::model::loaded::LoadOptions;
 use crate::model::recipe::Recipe;
 use crate::model::source::ModelSource;
@@ -26,7 +27,7 @@ use convert::ProgressLine;
 /// Talk about pictures with Qwen3-VL, in one process, on any GPU.
 ///
 /// Without a command the window opens. Models are folders: a checkpoint as on the Hugging Face hub (converted once, into the
-/// cache), or one made by `ocelli convert`. Answers go to standard output, everything else to standard error; the exit
+/// cache), or one made by `ocelli convert`; without one, a small demo model runs that knows drawn shapes only. Answers go to standard output, everything else to standard error; the exit
 /// status is 0, or 1 with one line that says what went wrong and what to do.
 #[derive(Parser, Debug)]
 #[command(name = "ocelli", version, max_term_width = 110)]
@@ -61,9 +62,10 @@ pub enum Command {
 /// Which model, and on which device.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct ModelArgs {
-    /// Folder of the model: a hub checkpoint or a converted one
+    /// The model: the folder of a hub checkpoint or of a converted one, or demo, the small one in this program, which is also
+    /// what runs without this
     // Not clap's own parser of paths: a variable that is set to nothing would be a mistake there.
-    #[arg(long, value_name = "FOLDER", env = "OCELLI_MODEL", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    #[arg(long, value_name = "MODEL", env = "OCELLI_MODEL", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub model: Option<PathBuf>,
 
     /// How to store the weights of a hub checkpoint: int8hu (the default), int8lin, f16 or f32; f16 and f32 also of a
@@ -87,21 +89,20 @@ impl ModelArgs {
         GpuOptions { adapter: self.adapter.clone(), ..GpuOptions::default() }
     }
 
-    /// The model folder asked for, if any; a variable that is set to nothing names none.
+    /// The model asked for, or the one in this program, which is then named on standard error. A variable that is set to
+    /// nothing asks for none.
     #[must_use]
-    pub fn named(&self) -> Option<&PathBuf> {
-        self.model.as_ref().filter(|folder| !folder.as_os_str().is_empty())
-    }
-
-    /// The model folder asked for.
-    ///
-    /// # Errors
-    /// None was.
-    pub fn folder(&self) -> Result<&PathBuf> {
-        self.named().ok_or_else(|| {
-            Error::new("looking for the model", "none is named")
-                .help("give its folder with --model, or set OCELLI_MODEL; `ocelli synth` makes one with random weights to try")
-        })
+    pub fn choose(&self) -> PathBuf {
+        match &self.model {
+            Some(model) if !model.as_os_str().is_empty() => model.clone(),
+            _ => {
+                say(&format!(
+                    "no --model and no OCELLI_MODEL: this is {} (README.md says how to get Qwen3-VL itself)",
+                    builtin::FULL_NAME
+                ));
+                builtin::NAME.into()
+            }
+        }
     }
 
     /// The room to make for it.
@@ -132,12 +133,12 @@ impl ModelArgs {
     /// # Errors
     /// No adapter, no model, or a damaged one.
     pub fn open(&self) -> Result<(Gpu, ModelSource)> {
-        let folder = self.folder()?;
+        let model = self.choose();
         // The device first: without one nobody wants to wait for a conversion.
         let gpu = Gpu::new(&self.gpu_options())?;
         let mut line = ProgressLine::new("converting");
         let source =
-            ModelSource::resolve(folder, self.recipe, &mut |p| line.show(p), &AtomicBool::new(false));
+            ModelSource::resolve(&model, self.recipe, &mut |p| line.show(p), &AtomicBool::new(false));
         line.end();
         Ok((gpu, source?))
     }
@@ -151,7 +152,7 @@ pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         None => crate::app::run(crate::app::WindowOptions {
             gpu: cli.window.gpu_options(),
-            model: cli.window.named().cloned(),
+            model: Some(cli.window.choose()),
             recipe: cli.window.recipe,
             context: cli.window.load_options()?.context,
         }),

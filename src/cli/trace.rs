@@ -67,7 +67,6 @@ pub fn run(args: &TraceArgs) -> Result<()> {
         request.video_prompt = VideoPrompt::V5;
     }
     // Minutes of work need a place to go before they begin.
-    args.model.folder()?;
     let options = args.model.load_options()?;
     let out = OutFolder::open(&args.out)?;
     let (gpu, source) = args.model.open()?;

@@ -39,10 +39,10 @@ impl Cancel {
     }
 }
 
-/// A model to load: a hub folder (converted once into the user's cache) or a converted one.
+/// A model to load: a hub folder (converted once into the user's cache), a converted one, or the one in this program.
 #[derive(Clone, Debug)]
 pub struct LoadRequest {
-    /// The folder.
+    /// The folder, or [`crate::model::builtin::NAME`].
     pub folder: PathBuf,
     /// The recipe to convert with; `None`: `int8hu`, or whatever a converted folder holds.
     pub recipe: Option<Recipe>,

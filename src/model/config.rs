@@ -7,11 +7,13 @@
 
 mod fields;
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::model::builtin;
 use fields::{Section, bad, parse_object, token_ids};
 
 /// The configuration file of a checkpoint.
@@ -335,7 +337,7 @@ impl GenerationDefaults {
     /// The file cannot be read, is not JSON, or a value is out of its range.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(GENERATION_CONFIG_FILE);
-        if !path.exists() {
+        if builtin::facts(&path).is_err() {
             return Ok(Self::default());
         }
         let bytes = read_side_file(&path, "reading the generation defaults")?;
@@ -393,13 +395,13 @@ pub(crate) fn read_side_file(path: &Path, doing: &str) -> Result<Vec<u8>> {
             error.help("it must be a file that you may read")
         }
     };
-    let length = std::fs::metadata(path).map_err(fail)?.len();
+    let length = builtin::facts(path).map_err(fail)?.len;
     if length > MAX_CONFIG_BYTES {
         return Err(Error::new(doing, format!("the file has {length} bytes, far too many for what it is"))
             .at_path(path)
             .help("download it again"));
     }
-    std::fs::read(path).map_err(fail)
+    builtin::read(path).map(Cow::into_owned).map_err(fail)
 }
 
 fn check_model_type(root: &Map<String, Value>) -> Result<()> {

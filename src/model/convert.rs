@@ -20,6 +20,7 @@ use std::sync::atomic::AtomicBool;
 use half::slice::HalfFloatSliceExt;
 
 use crate::error::{Error, Result};
+use crate::model::builtin;
 use crate::model::checkpoint::Dtype;
 use crate::model::config::{CONFIG_FILE, GENERATION_CONFIG_FILE};
 use crate::model::converted::{
@@ -117,7 +118,7 @@ pub fn convert(
     let mut files = Vec::new();
     for name in NEEDED_FILES.into_iter().chain(OTHER_FILES) {
         let from = source.join(name);
-        if from.is_file() {
+        if builtin::is_file(&from) {
             files.push(copy_file(&from, &partial.path().join(name), DOING)?);
         }
     }
@@ -153,7 +154,7 @@ pub fn convert(
 fn check_side_files(origin: &Origin) -> Result<()> {
     let folder = origin.folder();
     for name in NEEDED_FILES {
-        if !folder.join(name).is_file() {
+        if !builtin::is_file(&folder.join(name)) {
             return Err(Error::new(DOING, format!("{name} is missing"))
                 .at_path(folder)
                 .help("download the checkpoint again, with all its files"));

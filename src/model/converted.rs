@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::model::builtin;
 use crate::model::checkpoint::{Dtype, TensorFiles, decode_f32};
 use crate::model::config::{GenerationDefaults, ModelConfig, read_side_file};
 use crate::model::mapped_file::MappedFile;
@@ -128,7 +129,7 @@ impl ConvertedModel {
     /// Whether `folder` claims to be a converted model: it holds an `ocelli.json`.
     #[must_use]
     pub fn is_converted(folder: &Path) -> bool {
-        folder.join(MANIFEST_FILE).is_file()
+        builtin::is_file(&folder.join(MANIFEST_FILE))
     }
 
     /// Opens the converted model in `folder`. Weights are mapped, not read; use [`ConvertedModel::verify`] to compare
@@ -411,7 +412,7 @@ fn read_manifest(folder: &Path) -> Result<Manifest> {
         version: u32,
     }
     let path = folder.join(MANIFEST_FILE);
-    if !path.is_file() {
+    if !builtin::is_file(&path) {
         return Err(Error::new(DOING, format!("there is no {MANIFEST_FILE} in it"))
             .at_path(folder)
             .help("choose a folder made by ocelli convert"));
@@ -444,12 +445,11 @@ fn read_manifest(folder: &Path) -> Result<Manifest> {
 fn check_size(folder: &Path, record: &FileRecord) -> Result<()> {
     let path: PathBuf = folder.join(&record.name);
     let bad = |cause: String| Err(Error::new(DOING, cause).at_path(&path).help(CONVERT_AGAIN));
-    match std::fs::metadata(&path) {
-        Ok(metadata) if metadata.len() == record.bytes => Ok(()),
-        Ok(metadata) => bad(format!(
+    match builtin::facts(&path) {
+        Ok(facts) if facts.len == record.bytes => Ok(()),
+        Ok(facts) => bad(format!(
             "the file has {} bytes instead of {}, so it was truncated or replaced",
-            metadata.len(),
-            record.bytes
+            facts.len, record.bytes
         )),
         Err(e) => bad(format!("the file cannot be read: {e}")),
     }

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 
 use crate::error::{Error, Result};
+use crate::model::builtin;
 
-/// The bytes of a file, mapped read-only; pages come from disk when they are first looked at.
+/// The bytes of a file, mapped read-only; pages come from disk when they are first looked at. Files of the model in
+/// this program are in memory already, and are taken from there.
 ///
 /// # If the file changes
 /// The mapping shows the file, not a copy. A program that overwrites the file while it is mapped changes the bytes
@@ -21,8 +23,15 @@ use crate::error::{Error, Result};
 /// steer memory accesses (header, offsets, shapes) is copied out and checked once.
 #[derive(Debug)]
 pub struct MappedFile {
-    map: Mmap,
+    bytes: Bytes,
     path: PathBuf,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    /// In this program already.
+    BuiltIn(&'static [u8]),
 }
 
 impl MappedFile {
@@ -31,6 +40,9 @@ impl MappedFile {
     /// # Errors
     /// It does not exist, is not a regular file, is empty, or cannot be mapped; the error names the path.
     pub fn open(path: &Path) -> Result<Self> {
+        if let Some(bytes) = builtin::bytes(path) {
+            return Ok(Self { bytes: Bytes::BuiltIn(bytes), path: path.to_owned() });
+        }
         let fail = |cause: &dyn std::fmt::Display| Error::new("opening", cause).at_path(path);
         let file = File::open(path).map_err(|e| {
             let error = fail(&e);
@@ -51,7 +63,7 @@ impl MappedFile {
         // map read-only, never write to a file under its final name, and treat the bytes as untrusted integers (see
         // the type's documentation for what remains if someone else changes the file).
         let map = unsafe { Mmap::map(&file) }.map_err(|e| fail(&e))?;
-        Ok(Self { map, path: path.to_owned() })
+        Ok(Self { bytes: Bytes::Mapped(map), path: path.to_owned() })
     }
 
     /// The path it was opened with.
@@ -69,14 +81,15 @@ impl MappedFile {
             // From the page the range begins in, so that ranges released one after the other leave nothing over. 64 KiB
             // is a multiple of every page size in use.
             const PAGE: usize = 1 << 16;
+            let Bytes::Mapped(map) = &self.bytes else { return };
             let start = range.start / PAGE * PAGE;
-            let end = range.end.min(self.map.len()) / PAGE * PAGE;
+            let end = range.end.min(map.len()) / PAGE * PAGE;
             if start < end {
                 // SAFETY: `DontNeed` is unsafe because on private anonymous or written memory it discards data. This
                 // is a shared, read-only mapping of a file: dropped pages are read from the same file again, with
                 // the same bytes (or see the type's documentation).
                 let advised = unsafe {
-                    self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start)
+                    map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start)
                 };
                 // Only a hint: where it fails the pages simply stay.
                 drop(advised);
@@ -91,7 +104,10 @@ impl Deref for MappedFile {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.map
+        match &self.bytes {
+            Bytes::Mapped(map) => map,
+            Bytes::BuiltIn(bytes) => bytes,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Qwen3-VL itself: configuration, checkpoints, recipes, pictures, tokens, positions, and the model on the
 //! device. Knows `gpu`; knows nothing of chats, sessions or windows.
 
+pub mod builtin;
 pub mod checkpoint;
 pub mod clip;
 pub mod config;

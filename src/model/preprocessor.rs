@@ -2,6 +2,7 @@
 //! picture is resized to (`smart_resize`). Reads the model's folder; touches no pixel and no GPU.
 
 use crate::error::{Error, Result};
+use crate::model::builtin;
 use crate::model::config::VisionConfig;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -427,16 +428,16 @@ impl Settings<'_> {
 fn read_object(folder: &Path, name: &str) -> Result<Option<Map<String, Value>>> {
     let path = folder.join(name);
     let fail = |cause: &dyn std::fmt::Display| Error::new(DOING, cause).at_path(&path).help(FROM_THE_MODEL);
-    match std::fs::metadata(&path) {
+    match builtin::facts(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(fail(&e)),
-        Ok(meta) if !meta.is_file() => return Err(fail(&"it is not a file")),
-        Ok(meta) if meta.len() > MAX_FILE_BYTES => {
-            return Err(fail(&format!("{} bytes are too many for a settings file", meta.len())));
+        Ok(facts) if !facts.is_file => return Err(fail(&"it is not a file")),
+        Ok(facts) if facts.len > MAX_FILE_BYTES => {
+            return Err(fail(&format!("{} bytes are too many for a settings file", facts.len)));
         }
         Ok(_) => {}
     }
-    let bytes = std::fs::read(&path).map_err(|e| fail(&e))?;
+    let bytes = builtin::read(&path).map_err(|e| fail(&e))?;
     match serde_json::from_slice(&bytes) {
         Ok(Value::Object(object)) => Ok(Some(object)),
         Ok(_) => Err(fail(&"it holds no JSON object")),

@@ -10,10 +10,11 @@ use std::time::UNIX_EPOCH;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::model::builtin;
 use crate::model::config::{CONFIG_FILE, read_side_file};
 use crate::model::convert::partial::remove_all_stale;
 use crate::model::convert::{Progress, can_multiply_out, convert};
-use crate::model::converted::{ConvertedModel, FORMAT_VERSION, hex};
+use crate::model::converted::{ConvertedModel, FORMAT_VERSION, MANIFEST_FILE, hex};
 use crate::model::recipe::Recipe;
 
 /// The environment variable that overrides the cache folder.
@@ -24,7 +25,7 @@ const DOING: &str = "looking for the model";
 /// A model found and ready to load.
 #[derive(Debug)]
 pub struct ModelSource {
-    /// The name to show: the folder's.
+    /// The name to show: the folder's, or the full one of the model in this program.
     pub name: String,
     /// The folder that was named.
     pub folder: PathBuf,
@@ -35,7 +36,7 @@ pub struct ModelSource {
 }
 
 impl ModelSource {
-    /// Opens the model in `folder`. A converted model is opened as it is. A hub checkpoint is opened from the cache, or
+    /// Opens the model in `folder`, or the one in this program (see [`builtin::is_meant`]). A converted model is opened as it is. A hub checkpoint is opened from the cache, or
     /// first converted into it with `recipe` ([`Recipe::Int8Hu`] where none is given), which takes a minute or so:
     /// `progress` and `cancel` are those of [`convert`]. So is a converted int8 model where f16 or f32 is asked for.
     ///
@@ -48,7 +49,12 @@ impl ModelSource {
         progress: &mut dyn FnMut(&Progress<'_>),
         cancel: &AtomicBool,
     ) -> Result<Self> {
-        Self::resolve_in(&cache_folder()?, folder, recipe, progress, cancel)
+        let cache = match cache_folder() {
+            // What is in the program needs none.
+            Err(_) if builtin::is_meant(folder) && recipe.is_none() => PathBuf::new(),
+            cache => cache?,
+        };
+        Self::resolve_in(&cache, folder, recipe, progress, cancel)
     }
 
     /// [`ModelSource::resolve`] with another cache folder.
@@ -62,12 +68,14 @@ impl ModelSource {
         progress: &mut dyn FnMut(&Progress<'_>),
         cancel: &AtomicBool,
     ) -> Result<Self> {
-        if !folder.is_dir() {
+        let folder = if builtin::is_meant(folder) { builtin::folder() } else { folder };
+        let built_in = builtin::is_meant(folder);
+        if !built_in && !folder.is_dir() {
             let what =
                 if folder.exists() { "this is a file, not a folder" } else { "there is no such folder" };
             return Err(Error::new(DOING, what).at_path(folder).help(
                 "give the folder of a Qwen3-VL checkpoint, or of a model made by ocelli convert; \
-                 ocelli models list shows the models that are known by name",
+                 or demo, the small model inside this program",
             ));
         }
         let converted =
@@ -82,7 +90,8 @@ impl ModelSource {
                 open_cached(&cached_folder(cache, folder, recipe)?, folder, recipe, progress, cancel)?
             }
         };
-        Ok(Self { name: folder_name(folder), folder: folder.to_owned(), model, notes })
+        let name = if built_in { builtin::FULL_NAME.to_owned() } else { folder_name(folder) };
+        Ok(Self { name, folder: folder.to_owned(), model, notes })
     }
 }
 
@@ -169,6 +178,11 @@ fn cache_key(folder: &Path, recipe: Recipe) -> Result<String> {
     field(&FORMAT_VERSION.to_le_bytes());
     field(recipe.name().as_bytes());
     field(&read_side_file(&folder.join(CONFIG_FILE), DOING)?);
+    if builtin::is_meant(folder) {
+        // It holds the checksums of all the others.
+        field(&read_side_file(&folder.join(MANIFEST_FILE), DOING)?);
+        return Ok(hex(&hash.finalize()[..8]));
+    }
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(fail)? {
         let entry = entry.map_err(fail)?;

@@ -3,6 +3,7 @@
 //! Reads `tokenizer.json`; touches no GPU.
 
 use crate::error::{Error, Result};
+use crate::model::builtin;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
@@ -193,11 +194,11 @@ impl Tokenizer {
         let fail = |cause: &dyn fmt::Display| {
             Error::new(DOING, cause).at_path(&path).help("download or convert the model again")
         };
-        let size = std::fs::metadata(&path).map_err(|e| fail(&e))?.len();
+        let size = builtin::facts(&path).map_err(|e| fail(&e))?.len;
         if size > MAX_FILE_BYTES {
             return Err(fail(&format!("{size} bytes are too many for a tokenizer")));
         }
-        let json = std::fs::read(&path).map_err(|e| fail(&e))?;
+        let json = builtin::read(&path).map_err(|e| fail(&e))?;
         Self::from_json(&json).map_err(|e| e.at_path(&path).help("download or convert the model again"))
     }
 

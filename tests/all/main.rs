@@ -16,6 +16,7 @@ mod bad_input;
 mod batch;
 mod checkpoints;
 mod commands;
+mod demo;
 mod engine;
 mod faults;
 mod front_end;

@@ -38,10 +38,10 @@ def byte_letters() -> dict[int, str]:
     return table
 
 
-def train(count: int) -> tuple[list[str], list[tuple[str, str]]]:
+def train(count: int, text: str | None = None) -> tuple[list[str], list[tuple[str, str]]]:
     """The alphabet and `count` merges. Ties go to the pair that sorts first, so the result never varies."""
     letters = byte_letters()
-    text = unicodedata.normalize("NFC", training_text())
+    text = unicodedata.normalize("NFC", training_text() if text is None else text)
     words = Counter(regex.findall(SPLIT, text))
     pieces = [[letters[b] for b in word.encode()] for word in words]
     weights = list(words.values())
@@ -89,9 +89,9 @@ def added_entry(index: int, content: str, special: bool, with_id: bool) -> dict:
                     "normalized": False, "special": special}
 
 
-def write(folder, merge_count: int, merge_style: str, template: str | None) -> dict[str, int]:
-    """Writes tokenizer.json and tokenizer_config.json; gives the ids of the added tokens."""
-    alphabet, merges = train(merge_count)
+def write(folder, merge_count: int, merge_style: str, template: str | None, text: str | None = None) -> dict[str, int]:
+    """Writes tokenizer.json and tokenizer_config.json, trained on `text` (or corpus.py's); gives the added tokens' ids."""
+    alphabet, merges = train(merge_count, text)
     vocab = {letter: i for i, letter in enumerate(alphabet)}
     for left, right in merges:
         vocab[left + right] = len(vocab)

@@ -348,3 +348,44 @@ fn the_settings_reach_the_request() {
     assert_eq!(request.sampling, state.settings.sampling);
     assert_eq!((request.max_tokens, request.image_tokens), (Some(33), None));
 }
+
+#[test]
+fn a_samples_question_is_sent_as_soon_as_its_picture_is_read_and_what_was_typed_waits() {
+    let (mut state, mut script) = ready();
+    let first = state.add_picture("one.png".into());
+    state.sample_added(0, first);
+    let second = state.add_picture("two.png".into());
+    state.sample_added(1, second);
+    assert_eq!(state.draft.pictures.len(), 1, "another sample takes its place");
+    assert_eq!(state.chosen_sample(), Some(1));
+    state.draft.text = "typed".into();
+    state.ask_sample("What is it?".into(), &mut script, Instant::now());
+    assert!(script.asks.is_empty() && state.is_busy());
+    state.picture_read(second, Ok((picture(), 2, 2)));
+    state.poll(&mut script, Instant::now());
+    assert_eq!(script.asks[0].0.messages[0].plain_text(), "What is it?");
+    assert_eq!(script.asks[0].0.messages[0].images().count(), 1);
+    assert_eq!((state.draft.text.as_str(), state.chosen_sample()), ("typed", None));
+
+    // Stopped before it was sent, it is gone and what was typed is back.
+    script.say(summary("A cat.", StopReason::End));
+    state.poll(&mut script, Instant::now());
+    let third = state.add_picture("three.png".into());
+    state.sample_added(2, third);
+    state.ask_sample("And this?".into(), &mut script, Instant::now());
+    state.stop();
+    assert_eq!((state.draft.text.as_str(), script.asks.len()), ("typed", 1));
+}
+
+#[test]
+fn the_window_is_called_as_the_model_is_and_the_demo_by_its_full_name() {
+    let (mut state, mut script) = ready();
+    assert_eq!(state.title(), "tiny · Ocelli");
+    state.open_model(Path::new(builtin::NAME), &mut script);
+    assert_eq!(state.title(), "Ocelli");
+    let demo = ModelInfo { folder: builtin::folder().into(), name: builtin::FULL_NAME.into(), ..info() };
+    script.loads[1].1.send(LoadEvent::Loaded(Box::new(demo))).unwrap();
+    state.poll(&mut script, Instant::now());
+    assert!(state.is_demo());
+    assert_eq!(state.title(), "Ocelli demo: drawn shapes only, not a general model");
+}

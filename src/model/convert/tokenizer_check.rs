@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::error::{Error, Result};
+use crate::model::builtin;
 use crate::model::config::ModelConfig;
 
 const DOING: &str = "checking the tokenizer";
@@ -72,7 +73,7 @@ pub(super) fn check(path: &Path, config: &ModelConfig) -> Result<()> {
     let bad = |cause: String| {
         Error::new(DOING, cause).at_path(path).help("use the tokenizer.json that came with these weights")
     };
-    let file = std::fs::File::open(path).map_err(|e| bad(e.to_string()))?;
+    let file = builtin::open(path).map_err(|e| bad(e.to_string()))?;
     let tokenizer: Tokenizer = serde_json::from_reader(BufReader::with_capacity(1 << 18, file))
         .map_err(|e| bad(format!("the file is not a tokenizer: {e}")))?;
     let largest = tokenizer.added_tokens.iter().map(|added| added.id).fold(tokenizer.model.vocab.0, u64::max);

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::partial::io_error;
 use crate::error::{Error, Result};
+use crate::model::builtin;
 use crate::model::checkpoint::Dtype;
 use crate::model::converted::{FileRecord, hex};
 
@@ -109,8 +110,8 @@ pub(crate) fn write_file(path: &Path, doing: &'static str, bytes: &[u8]) -> Resu
 /// Copies a file as it is.
 pub(crate) fn copy_file(from: &Path, to: &Path, doing: &'static str) -> Result<FileRecord> {
     let fail = |e: std::io::Error| io_error(doing, from, &e, None);
-    let mut source = File::open(from).map_err(fail)?;
-    let needed = source.metadata().map_err(fail)?.len();
+    let mut source = builtin::open(from).map_err(fail)?;
+    let needed = builtin::facts(from).map_err(fail)?.len;
     let mut file = HashedFile::create(to, doing, needed)?;
     let mut piece = vec![0; 1 << 18];
     loop {
