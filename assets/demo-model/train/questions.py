@@ -106,6 +106,7 @@ def mainly(scene: Scene, a: Thing, b: Thing) -> str | None:
 
 
 SIDE_WORDS = {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"}
+OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 SIDE_ANSWERS = {"left": "To the left.", "right": "To the right.", "above": "Above.", "below": "Below."}
 
 
@@ -276,7 +277,7 @@ def ask_relation(rng, scene):
         side = rng.choice([s for s in apart(scene, a, b) if s] or [None])
         if not side:
             return None
-        asked = side if rng.random() < 0.5 else {"left": "right", "right": "left", "above": "below", "below": "above"}[side]
+        asked = side if rng.random() < 0.5 else OPPOSITE[side]
         words = rng.choice([SIDE_WORDS[asked], f"{asked} of"]) if asked in ("left", "right") else asked
         return [(f"Is the {wa} {words} the {wb}?", "Yes." if asked == side else "No.")]
     if kind < 0.8:
@@ -374,7 +375,7 @@ def ask_follow(rng, scene):
     nested = pair and thing in pair and other in pair
     side = mainly(scene, thing, other) if other is not thing and not nested else None
     if side and words and rng.random() < 0.5:
-        asked = side if rng.random() < 0.5 else {"left": "right", "right": "left", "above": "below", "below": "above"}[side]
+        asked = side if rng.random() < 0.5 else OPPOSITE[side]
         turns.append((f"Is it {SIDE_WORDS[asked]} the {words}?", "Yes." if asked == side else "No."))
     elif where:
         turns.append((pick(rng, "Where is it?", "And where is it?"), sentence(where)))
