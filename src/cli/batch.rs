@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::convert::ProgressLine;
 use super::generate::{TokenLimits, check_files, load};
-use super::sampling::SamplingArgs;
+use super::sampling::{SamplingArgs, check_max_tokens};
 use super::{ModelArgs, say};
 use crate::chat::message::{Message, Role};
 use crate::chat::openai::conversation_from;
@@ -76,11 +76,7 @@ pub struct BatchArgs {
 pub fn run(args: &BatchArgs) -> Result<()> {
     // What is wrong with the arguments is said before minutes go into loading.
     args.sampling.check()?;
-    if args.max_tokens == Some(0) {
-        return Err(
-            Error::new("reading --max-tokens", "an answer of 0 tokens is none").help("give 1 or more")
-        );
-    }
+    check_max_tokens(args.max_tokens)?;
     let doing = "reading the questions";
     let text = std::fs::read(&args.questions)
         .map_err(|e| Error::new(doing, e).at_path(&args.questions).help("give a file of JSON lines"))?;
@@ -190,23 +186,23 @@ impl Job {
             Err(error) => Err((id, here(error))),
         }
     }
+}
 
-    /// What is written of it.
-    fn report(&self, error: Option<&Error>) -> Value {
-        let sum = |of: fn(&Summary) -> usize| self.summaries.iter().map(of).sum::<usize>();
-        let mut report = json!({
-            "id": self.id,
-            "answers": self.summaries.iter().map(|s| s.text.as_str()).collect::<Vec<_>>(),
-            "finish": self.summaries.iter().map(|s| s.reason).collect::<Vec<_>>(),
-            "prompt_tokens": sum(|s| s.prompt_tokens),
-            "new_tokens": sum(|s| s.ids.len()),
-            "ttft_ms": self.summaries.first().map(|s| (s.ttft_secs * 1e6).round_ties_even() / 1e3),
-        });
-        if let Some(error) = error {
-            report["error"] = error.to_string().into();
-        }
-        report
+/// What is written of a line: its turns that were answered, and what went wrong.
+fn report(id: &Value, summaries: &[Summary], error: Option<&Error>) -> Value {
+    let sum = |of: fn(&Summary) -> usize| summaries.iter().map(of).sum::<usize>();
+    let mut report = json!({
+        "id": id,
+        "answers": summaries.iter().map(|s| s.text.as_str()).collect::<Vec<_>>(),
+        "finish": summaries.iter().map(|s| s.reason).collect::<Vec<_>>(),
+        "prompt_tokens": sum(|s| s.prompt_tokens),
+        "new_tokens": sum(|s| s.ids.len()),
+        "ttft_ms": summaries.first().map(|s| (s.ttft_secs * 1e6).round_ties_even() / 1e3),
+    });
+    if let Some(error) = error {
+        report["error"] = error.to_string().into();
     }
+    report
 }
 
 /// Cuts a conversation before each message that follows one of the user's, unless the model is said to have answered
@@ -301,12 +297,7 @@ impl Batch<'_> {
                 }
                 Err((id, error)) => {
                     self.failed += 1;
-                    let nothing: [u8; 0] = [];
-                    let report = json!({
-                        "id": id, "answers": nothing, "finish": nothing, "prompt_tokens": 0, "new_tokens": 0,
-                        "ttft_ms": null, "error": error.to_string(),
-                    });
-                    self.write(place, &report)?;
+                    self.write(place, &report(&id, &[], Some(&error)))?;
                 }
             }
         }
@@ -340,7 +331,7 @@ impl Batch<'_> {
                 Step::Crowded => self.crowded.push_back(job),
                 Step::Done(error) => {
                     self.failed += usize::from(error.is_some());
-                    self.write(job.place, &job.report(error.as_ref()))?;
+                    self.write(job.place, &report(&job.id, &job.summaries, error.as_ref()))?;
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::convert::ProgressLine;
-use super::sampling::SamplingArgs;
+use super::sampling::{SamplingArgs, check_max_tokens};
 use super::{ModelArgs, print, print_json, say};
 use crate::chat::message::{ImageSource, Message, Part, Role, VideoSource};
 use crate::chat::openai::parse_conversation;
@@ -263,11 +263,7 @@ fn request(args: &GenerateArgs) -> Result<Request> {
         return Err(Error::new("asking", "there is no question").help("give a PROMPT, or --messages FILE"));
     }
     check_files(&messages)?;
-    if args.max_tokens == Some(0) {
-        return Err(
-            Error::new("reading --max-tokens", "an answer of 0 tokens is none").help("give 1 or more")
-        );
-    }
+    check_max_tokens(args.max_tokens)?;
     let mut request = Request::new(messages);
     request.tools = tools;
     request.max_tokens = args.max_tokens;

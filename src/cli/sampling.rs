@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::config::GenerationDefaults;
 use crate::model::sampler::Sampling;
 
@@ -92,4 +92,17 @@ impl SamplingArgs {
         sampling.check().map_err(|e| e.help("`ocelli generate --help` says what the settings do"))?;
         Ok(sampling)
     }
+}
+
+/// A limit on answers must leave room for one.
+///
+/// # Errors
+/// It does not.
+pub(super) fn check_max_tokens(max_tokens: Option<usize>) -> Result<()> {
+    if max_tokens == Some(0) {
+        return Err(
+            Error::new("reading --max-tokens", "an answer of 0 tokens is none").help("give 1 or more")
+        );
+    }
+    Ok(())
 }
