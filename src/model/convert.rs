@@ -99,9 +99,9 @@ pub struct Report {
 /// `progress` is called on this thread, a few hundred times. Setting `cancel` from another thread stops it soon.
 ///
 /// # Errors
-/// The checkpoint cannot be opened (see [`Checkpoint::open`]), its tokenizer does not belong to it, it has weights the
-/// recipe cannot hold, the destination exists, or a file cannot be written or reads back differently; cancelled. The
-/// destination does not exist then.
+/// The checkpoint cannot be opened (see [`crate::model::checkpoint::Checkpoint::open`]), its tokenizer does not belong to
+/// it, it has weights the recipe cannot hold, the destination exists, or a file cannot be written or reads back
+/// differently; cancelled. The destination does not exist then.
 pub fn convert(
     source: &Path,
     destination: &Path,
