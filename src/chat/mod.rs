@@ -1,6 +1,10 @@
-//! The chat room: messages, the model's own template, the form messages are read from files in.
+//! The chat room: messages, the model's own template, the form messages are read from files in, conversations as trees
+//! and their database.
 //! Knows nothing of the GPU.
 
+pub mod grounding;
+pub mod history;
 pub mod message;
 pub mod openai;
 pub mod template;
+pub mod tree;
