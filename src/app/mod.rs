@@ -17,6 +17,7 @@ mod settings_ui;
 mod state;
 mod status_ui;
 mod style;
+pub mod texts;
 mod top_bar_ui;
 mod window;
 

@@ -60,13 +60,15 @@ pub fn find(answer: &str) -> Vec<Found> {
     let mut at = 0;
     while let Some(start) = answer.get(at..).and_then(|rest| rest.find('{')).map(|i| at + i) {
         match object_end(answer, start) {
-            Some(end) => match answer.get(start..end).and_then(|text| serde_json::from_str::<Value>(text).ok()) {
-                Some(value) => {
-                    collect(&value, start..end, &mut found);
-                    at = end;
+            Some(end) => {
+                match answer.get(start..end).and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+                    Some(value) => {
+                        collect(&value, start..end, &mut found);
+                        at = end;
+                    }
+                    None => at = start + 1,
                 }
-                None => at = start + 1,
-            },
+            }
             // Not closed yet: whole objects may lie inside.
             None => at = start + 1,
         }
@@ -107,11 +109,14 @@ fn collect(value: &Value, range: Range<usize>, found: &mut Vec<Found>) {
     match value {
         Value::Object(object) => {
             let text = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
-            let label = text("label").or_else(|| text("sub_label")).or_else(|| text("text_content")).unwrap_or_default();
-            let number = |key: &str| object.get(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
-            let picture = number("img_idx").or_else(|| {
-                number("image").or_else(|| number("image_index")).and_then(|n| n.checked_sub(1))
-            });
+            let label = text("label")
+                .or_else(|| text("sub_label"))
+                .or_else(|| text("text_content"))
+                .unwrap_or_default();
+            let number =
+                |key: &str| object.get(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+            let picture = number("img_idx")
+                .or_else(|| number("image").or_else(|| number("image_index")).and_then(|n| n.checked_sub(1)));
             let mut places = Vec::new();
             for key in ["bbox_2d", "bbox"] {
                 places.extend(object.get(key).and_then(box_of));
@@ -122,9 +127,12 @@ fn collect(value: &Value, range: Range<usize>, found: &mut Vec<Found>) {
             if places.is_empty() {
                 object.values().for_each(|inner| collect(inner, range.clone(), found));
             }
-            found.extend(
-                places.into_iter().map(|place| Found { place, label: label.clone(), picture, range: range.clone() }),
-            );
+            found.extend(places.into_iter().map(|place| Found {
+                place,
+                label: label.clone(),
+                picture,
+                range: range.clone(),
+            }));
         }
         Value::Array(list) => list.iter().for_each(|inner| collect(inner, range.clone(), found)),
         _ => {}
@@ -175,7 +183,8 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_still_coming_gives_what_is_whole() {
-        let whole = "[{\"bbox_2d\": [1, 2, 3, 4], \"label\": \"a\"}, {\"bbox_2d\": [5, 6, 7, 8], \"label\": \"b\"}]";
+        let whole =
+            "[{\"bbox_2d\": [1, 2, 3, 4], \"label\": \"a\"}, {\"bbox_2d\": [5, 6, 7, 8], \"label\": \"b\"}]";
         let first = whole.find('}').unwrap() + 1;
         for end in 0..=whole.len() {
             let expected = usize::from(end >= first) + usize::from(end >= whole.len() - 1);

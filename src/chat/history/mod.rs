@@ -84,12 +84,16 @@ pub struct History {
 
 /// Now, in milliseconds since 1970 (UTC).
 fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// SQLite's words with ours around them.
 fn failed(doing: &str, e: &rusqlite::Error) -> Error {
-    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase, ReadOnly};
+    use rusqlite::ErrorCode::{
+        DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase, ReadOnly,
+    };
     let error = Error::new(doing, e);
     match e.sqlite_error_code() {
         Some(DiskFull) => error.help("free some space on this disk; what was saved before is safe"),
@@ -130,8 +134,10 @@ impl History {
     pub fn create(&mut self, settings: &Value) -> Result<ConversationId> {
         let now = now_ms();
         self.write(|c| {
-            c.prepare_cached("INSERT INTO conversations (settings, created_ms, changed_ms) VALUES (?1, ?2, ?2)")?
-                .execute(params![settings.to_string(), now])?;
+            c.prepare_cached(
+                "INSERT INTO conversations (settings, created_ms, changed_ms) VALUES (?1, ?2, ?2)",
+            )?
+            .execute(params![settings.to_string(), now])?;
             Ok(ConversationId(c.last_insert_rowid()))
         })
     }
@@ -382,7 +388,8 @@ impl History {
     /// One transaction: all of it, or nothing.
     fn write<T>(&mut self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let run = |connection: &mut Connection| {
-            let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let transaction =
+                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let value = change(&transaction)?;
             transaction.commit()?;
             Ok(value)

@@ -71,9 +71,14 @@ impl History {
             return Err(Trouble::Error(
                 Error::new(
                     OPENING,
-                    format!("it was written by a newer Ocelli (version {version}, this one knows {})", schema::version()),
+                    format!(
+                        "it was written by a newer Ocelli (version {version}, this one knows {})",
+                        schema::version()
+                    ),
                 )
-                .help("use the newer program, or move the file away to begin anew; nothing in it was changed"),
+                .help(
+                    "use the newer program, or move the file away to begin anew; nothing in it was changed",
+                ),
             ));
         }
         // Many changes, each safe against a killed program; a power cut may take the last few, never the database.
@@ -125,7 +130,9 @@ impl History {
 
     /// Copies every row that can be read; gives the number of messages.
     fn carry_over(&mut self, damaged: &Path) -> usize {
-        let Ok(old) = Connection::open_with_flags(damaged, OpenFlags::SQLITE_OPEN_READ_WRITE) else { return 0 };
+        let Ok(old) = Connection::open_with_flags(damaged, OpenFlags::SQLITE_OPEN_READ_WRITE) else {
+            return 0;
+        };
         // Children before parents would be refused.
         if self.connection.pragma_update(None, "foreign_keys", false).is_err() {
             return 0;
@@ -156,9 +163,10 @@ impl History {
 /// Copies every row of a table that can be read. Reading through ends at the first damaged page, so each row is asked for
 /// by its number.
 fn copy_rows(old: &Connection, new: &Connection, table: &str) -> usize {
-    let Ok(columns) = new.prepare(&format!("SELECT * FROM {table} LIMIT 0")).map(|statement| {
-        statement.column_names().into_iter().map(str::to_owned).collect::<Vec<_>>()
-    }) else {
+    let Ok(columns) = new
+        .prepare(&format!("SELECT * FROM {table} LIMIT 0"))
+        .map(|statement| statement.column_names().into_iter().map(str::to_owned).collect::<Vec<_>>())
+    else {
         return 0;
     };
     let list = columns.join(", ");
@@ -169,7 +177,9 @@ fn copy_rows(old: &Connection, new: &Connection, table: &str) -> usize {
     for number in 1..=last_row(old, table) {
         let row = old.prepare_cached(&read).and_then(|mut statement| {
             statement.query_row([number], |row| {
-                (0..=columns.len()).map(|i| row.get(i)).collect::<rusqlite::Result<Vec<rusqlite::types::Value>>>()
+                (0..=columns.len())
+                    .map(|i| row.get(i))
+                    .collect::<rusqlite::Result<Vec<rusqlite::types::Value>>>()
             })
         });
         if let Ok(values) = row
@@ -184,7 +194,8 @@ fn copy_rows(old: &Connection, new: &Connection, table: &str) -> usize {
 
 /// The highest row number a table may have: by the table itself or, where that cannot be read, by SQLite's own notes.
 fn last_row(old: &Connection, table: &str) -> i64 {
-    let whole = old.query_row(&format!("SELECT max(rowid) FROM {table}"), [], |row| row.get::<_, Option<i64>>(0));
+    let whole =
+        old.query_row(&format!("SELECT max(rowid) FROM {table}"), [], |row| row.get::<_, Option<i64>>(0));
     let noted = old.query_row("SELECT seq FROM sqlite_sequence WHERE name = ?1", [table], |row| row.get(0));
     // A damaged number must not keep the program busy for ever.
     whole.ok().flatten().unwrap_or(0).max(noted.unwrap_or(0)).clamp(0, 10_000_000)
@@ -214,7 +225,12 @@ fn with_end(path: &Path, end: &str) -> PathBuf {
 fn damaged_name(path: &Path) -> PathBuf {
     let stamp = now_ms() / 1000;
     (0..)
-        .map(|n| with_end(path, &if n == 0 { format!(".damaged-{stamp}") } else { format!(".damaged-{stamp}-{n}") }))
+        .map(|n| {
+            with_end(
+                path,
+                &if n == 0 { format!(".damaged-{stamp}") } else { format!(".damaged-{stamp}-{n}") },
+            )
+        })
         .find(|name| !name.exists())
         .unwrap_or_else(|| with_end(path, ".damaged"))
 }

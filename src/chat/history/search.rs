@@ -117,7 +117,8 @@ fn cut(text: &str, word: &str) -> Vec<(String, bool)> {
     let end = (at + wanted.len()).min(characters.len());
     let from = at.saturating_sub(AROUND);
     let to = (end + AROUND).min(characters.len());
-    let piece = |range: std::ops::Range<usize>| -> String { characters.get(range).unwrap_or(&[]).iter().collect() };
+    let piece =
+        |range: std::ops::Range<usize>| -> String { characters.get(range).unwrap_or(&[]).iter().collect() };
     let before = if from > 0 { format!("…{}", piece(from..at)) } else { piece(from..at) };
     let after = if to < characters.len() { format!("{}…", piece(end..to)) } else { piece(end..to) };
     [(before, false), (piece(at..end), true), (after, false)]

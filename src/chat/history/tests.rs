@@ -30,8 +30,10 @@ fn a_conversation_comes_back_as_it_was_left() {
     let path = folder.path().join("deep/history.sqlite");
     let mut history = open(&path);
     let id = history.create(&json!({"system": "Be brief."})).unwrap();
-    let picture = NewAttachment { kind: AttachmentKind::Image, name: "cat.png", bytes: b"not really a picture" };
-    let question = history.add(id, &NewMessage { attachments: &[picture, picture], ..says("What is it?") }).unwrap();
+    let picture =
+        NewAttachment { kind: AttachmentKind::Image, name: "cat.png", bytes: b"not really a picture" };
+    let question =
+        history.add(id, &NewMessage { attachments: &[picture, picture], ..says("What is it?") }).unwrap();
     let details = json!({"seed": 7, "figures": {"ttft_ms": 12.5}});
     let answer = NewMessage {
         parent: Some(question.id),
@@ -41,7 +43,9 @@ fn a_conversation_comes_back_as_it_was_left() {
     };
     let answer = history.add(id, &answer).unwrap();
     history.update(answer.id, "A cat — 猫 🐈.", MessageState::Complete, &details).unwrap();
-    let other = history.add(id, &NewMessage { parent: Some(question.id), role: Role::Assistant, ..says("No.") }).unwrap();
+    let other = history
+        .add(id, &NewMessage { parent: Some(question.id), role: Role::Assistant, ..says("No.") })
+        .unwrap();
     history.choose(id, &[question.id, answer.id]).unwrap();
     history.set_title(id, "About a cat", false).unwrap();
     drop(history);
@@ -50,7 +54,10 @@ fn a_conversation_comes_back_as_it_was_left() {
     let tree = history.tree(id).unwrap();
     assert_eq!(tree.path(), [question.id, answer.id]);
     let read = tree.get(answer.id).unwrap();
-    assert_eq!((read.text.as_str(), read.state, &read.details), ("A cat — 猫 🐈.", MessageState::Complete, &details));
+    assert_eq!(
+        (read.text.as_str(), read.state, &read.details),
+        ("A cat — 猫 🐈.", MessageState::Complete, &details)
+    );
     assert_eq!(tree.siblings(other.id).unwrap().count, 2);
     let attachments = &tree.get(question.id).unwrap().attachments;
     assert_eq!(attachments, &question.attachments);
@@ -90,8 +97,10 @@ fn what_is_deleted_can_be_had_back_until_it_is_forgotten() {
     let gone = history.create(&json!({})).unwrap();
     let picture = |name| [NewAttachment { kind: AttachmentKind::Image, name, bytes: b"shared" }];
     let own = [NewAttachment { kind: AttachmentKind::Image, name: "own", bytes: b"own" }];
-    let first = history.add(kept, &NewMessage { attachments: &picture("a"), ..says("the first zebra") }).unwrap();
-    let second = history.add(gone, &NewMessage { attachments: &picture("b"), ..says("the second zebra") }).unwrap();
+    let first =
+        history.add(kept, &NewMessage { attachments: &picture("a"), ..says("the first zebra") }).unwrap();
+    let second =
+        history.add(gone, &NewMessage { attachments: &picture("b"), ..says("the second zebra") }).unwrap();
     let third = history.add(gone, &NewMessage { attachments: &own, ..says("the third zebra") }).unwrap();
     history.delete_messages(&[third.id]).unwrap();
     assert_eq!(history.tree(gone).unwrap().len(), 1);
@@ -150,7 +159,8 @@ fn what_was_coming_in_when_the_program_ended_is_kept_and_marked() {
     let path = folder.path().join("h");
     let mut history = open(&path);
     let id = history.create(&json!({})).unwrap();
-    let entry = history.add(id, &NewMessage { state: MessageState::Streaming, ..says("half an ans") }).unwrap();
+    let entry =
+        history.add(id, &NewMessage { state: MessageState::Streaming, ..says("half an ans") }).unwrap();
     drop(history);
     let tree = open(&path).tree(id).unwrap();
     let entry = tree.get(entry.id).unwrap();
@@ -165,7 +175,10 @@ fn a_database_of_a_newer_program_or_of_another_is_left_alone() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 999).unwrap();
     let before = std::fs::read(&path).unwrap();
     let error = History::open(&path).unwrap_err().to_string();
-    assert!(error.contains("newer Ocelli (version 999") && error.contains(&path.display().to_string()), "{error}");
+    assert!(
+        error.contains("newer Ocelli (version 999") && error.contains(&path.display().to_string()),
+        "{error}"
+    );
     assert_eq!(std::fs::read(&path).unwrap(), before);
 
     let other = folder.path().join("other");
@@ -203,7 +216,8 @@ fn a_full_disk_is_named_and_takes_nothing_that_was_saved() {
     history.connection.pragma_update(None, "max_page_count", pages + 2).unwrap();
     let large = vec![7; 1 << 20];
     let file = [NewAttachment { kind: AttachmentKind::Image, name: "large", bytes: &large }];
-    let error = history.add(id, &NewMessage { attachments: &file, ..says("too much") }).unwrap_err().to_string();
+    let error =
+        history.add(id, &NewMessage { attachments: &file, ..says("too much") }).unwrap_err().to_string();
     assert!(error.contains("free some space"), "{error}");
     history.add(id, &says("small")).unwrap();
     drop(history);
@@ -250,7 +264,11 @@ fn a_damaged_database_is_set_aside_and_what_can_be_read_is_carried_over() {
 fn a_file_that_is_no_database_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("h");
-    std::fs::write(&path, "these are my notes, not a database, and there are more than a few of them\n".repeat(99)).unwrap();
+    std::fs::write(
+        &path,
+        "these are my notes, not a database, and there are more than a few of them\n".repeat(99),
+    )
+    .unwrap();
     let opened = History::open(&path).unwrap();
     assert!(opened.notice.unwrap().contains("0 messages"));
     assert!(opened.history.conversations().unwrap().is_empty());
@@ -270,9 +288,12 @@ fn writes_until_it_is_killed() {
     let mut parent = history.tree(id).unwrap().path().last().copied();
     loop {
         let file = [NewAttachment { kind: AttachmentKind::Image, name: "noise", bytes: &noise }];
-        let message = NewMessage { parent, attachments: &file, state: MessageState::Streaming, ..says("coming") };
+        let message =
+            NewMessage { parent, attachments: &file, state: MessageState::Streaming, ..says("coming") };
         let entry = history.add(id, &message).unwrap();
-        history.update(entry.id, &format!("kept {}", entry.id.0), MessageState::Complete, &Value::Null).unwrap();
+        history
+            .update(entry.id, &format!("kept {}", entry.id.0), MessageState::Complete, &Value::Null)
+            .unwrap();
         println!("kept {}", entry.id.0);
         parent = Some(entry.id);
     }
@@ -311,7 +332,11 @@ fn nothing_saved_is_lost_when_the_program_is_killed() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        said.extend(lines.map_while(std::result::Result::ok).filter_map(|line| line.strip_prefix("kept ")?.parse::<i64>().ok()));
+        said.extend(
+            lines
+                .map_while(std::result::Result::ok)
+                .filter_map(|line| line.strip_prefix("kept ")?.parse::<i64>().ok()),
+        );
         let history = open(&path);
         let list = history.conversations().unwrap();
         let tree = history.tree(list[0].id).unwrap();
