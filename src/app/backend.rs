@@ -1,6 +1,9 @@
 //! Room `app`: what the window needs of the engine, as a trait, so that tests can play the engine.
 
-use crate::engine::{Answer, Engine, Load, LoadRequest, Request};
+use std::sync::mpsc::Receiver;
+
+use crate::engine::{Answer, Cancel, Engine, Load, LoadRequest, PromptPreview, Request};
+use crate::error::Result;
 
 /// Takes the window's commands; never blocks.
 pub trait Backend {
@@ -8,6 +11,8 @@ pub trait Backend {
     fn load(&mut self, request: LoadRequest) -> Load;
     /// Asks a question.
     fn ask(&mut self, request: Request) -> Answer;
+    /// Makes a request's prompt for reading.
+    fn preview(&mut self, request: Request, cancel: Cancel) -> Receiver<Result<PromptPreview>>;
     /// Frees the model.
     fn unload(&mut self);
 }
@@ -19,6 +24,10 @@ impl Backend for Engine {
 
     fn ask(&mut self, request: Request) -> Answer {
         Engine::ask(self, request)
+    }
+
+    fn preview(&mut self, request: Request, cancel: Cancel) -> Receiver<Result<PromptPreview>> {
+        Engine::preview(self, request, cancel)
     }
 
     fn unload(&mut self) {

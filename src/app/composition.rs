@@ -9,6 +9,12 @@ pub struct Composition {
 }
 
 impl Composition {
+    /// Is a word being composed?
+    #[must_use]
+    pub fn is_composing(self) -> bool {
+        self.composing
+    }
+
     /// Takes in a frame's events, in order. While the question is `typed`, takes out of them each Enter that is not a
     /// new line (Shift+Enter, Alt+Enter stay); otherwise Enter belongs to whatever has the keyboard. True when one of them is to send: not while a word is composed, nor in the frame in
     /// which it is committed, where the Enter is the one that committed it.

@@ -1,12 +1,15 @@
 //! Room `app`: the system's file dialogs and the look at dropped files, both on threads of their own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use egui::Context;
 use poll_promise::{Promise, Sender};
 use wgpu::rwh::{HasDisplayHandle, HasWindowHandle};
 
+use super::texts::texts;
+use crate::chat::history::ConversationId;
+use crate::chat::transfer::Format;
 use crate::error::{Error, Result};
 
 /// A dialog that is gone sooner than a person can close it never appeared.
@@ -19,6 +22,69 @@ pub(super) enum Chosen {
     Model(PathBuf),
     /// Pictures to add, in order.
     Pictures(Vec<PathBuf>),
+    /// A folder whose pictures are a clip's frames, in order.
+    Frames(String, Vec<PathBuf>),
+    /// A file for this picture of a draft.
+    Replacement(u64, PathBuf),
+    /// Where to write conversations: one, or all.
+    Export(Option<ConversationId>, Format, PathBuf),
+    /// Where to read conversations from.
+    Import(PathBuf),
+    /// Where to write a picture with its boxes.
+    Annotated(PathBuf),
+}
+
+/// Endings of picture files.
+const PICTURES: [&str; 9] = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "apng"];
+
+/// Is it called like a picture?
+fn is_picture(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    PICTURES.iter().any(|known| ending.eq_ignore_ascii_case(known))
+}
+
+/// The pictures of a folder, by name (numbers in names count as numbers).
+fn frames_of(folder: &Path) -> Result<Chosen> {
+    const DOING: &str = "reading a folder of frames";
+    let entries = std::fs::read_dir(folder).map_err(|e| Error::new(DOING, e).at_path(folder))?;
+    let mut files: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_picture(path)).collect();
+    files.sort_by_cached_key(|path| natural(&path.file_name().unwrap_or_default().to_string_lossy()));
+    match files.len() {
+        0 | 1 => Err(Error::new(DOING, "it has fewer than two pictures").at_path(folder)),
+        n if n > MOST_FRAMES => {
+            Err(Error::new(DOING, format!("it has {n} pictures, more than {MOST_FRAMES}"))
+                .at_path(folder)
+                .help("choose a folder with fewer"))
+        }
+        _ => {
+            let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
+            Ok(Chosen::Frames(name.replace('/', "_"), files))
+        }
+    }
+}
+
+/// Frames of one clip, at most: each is kept with the message.
+const MOST_FRAMES: usize = 512;
+
+/// A name cut into (text, number) pieces, so that frame 10 comes after frame 9.
+fn natural(name: &str) -> Vec<(String, u64)> {
+    let mut pieces = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let text_end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (text, after) = rest.split_at(text_end);
+        let number_end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        let (number, after) = after.split_at(number_end);
+        pieces.push((text.to_owned(), number.parse().unwrap_or(u64::MAX)));
+        rest = after;
+    }
+    pieces
+}
+
+/// Is it a model's folder? Otherwise its pictures are the frames of a clip.
+fn is_model(folder: &Path) -> bool {
+    folder.join("config.json").exists() || folder.join("ocelli.json").exists()
 }
 
 struct Pending {
@@ -40,7 +106,8 @@ impl Dialogs {
         parent: &(impl HasWindowHandle + HasDisplayHandle),
         near: Option<PathBuf>,
     ) {
-        let mut dialog = rfd::AsyncFileDialog::new().set_title("Open a model folder").set_parent(parent);
+        let mut dialog =
+            rfd::AsyncFileDialog::new().set_title(texts(ctx).open_model_title).set_parent(parent);
         if let Some(near) = near {
             dialog = dialog.set_directory(near);
         }
@@ -51,10 +118,10 @@ impl Dialogs {
     /// Asks for pictures.
     pub fn choose_pictures(&mut self, ctx: &Context, parent: &(impl HasWindowHandle + HasDisplayHandle)) {
         let dialog = rfd::AsyncFileDialog::new()
-            .set_title("Add pictures")
+            .set_title(texts(ctx).add_pictures_title)
             .set_parent(parent)
-            .add_filter("Pictures", &["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"])
-            .add_filter("All files", &["*"]);
+            .add_filter(texts(ctx).pictures_filter, &PICTURES)
+            .add_filter(texts(ctx).all_files, &["*"]);
         let answer = dialog.pick_files();
         self.show(ctx, async move {
             answer
@@ -65,12 +132,16 @@ impl Dialogs {
 
     /// Waits for a dialog on a thread. One at a time: a second click while it is open changes nothing.
     fn show(&mut self, ctx: &Context, answer: impl Future<Output = Option<Chosen>> + Send + 'static) {
+        self.ask(ctx, async move { Ok(answer.await) });
+    }
+
+    fn ask(&mut self, ctx: &Context, answer: impl Future<Output = Result<Option<Chosen>>> + Send + 'static) {
         if self.pending.iter().any(|pending| pending.is_dialog) {
             return;
         }
         self.spawn(ctx, true, move || {
             let opened = Instant::now();
-            let chosen = pollster::block_on(answer);
+            let chosen = pollster::block_on(answer)?;
             if chosen.is_none() && cfg!(target_os = "linux") && opened.elapsed() < NEVER_APPEARED {
                 return Err(Error::new("showing a file dialog", "this desktop offers none")
                     .help("drop the files onto the window, or install xdg-desktop-portal or zenity"));
@@ -79,13 +150,94 @@ impl Dialogs {
         });
     }
 
+    /// Asks for the folder of a clip's frames.
+    pub fn choose_frames(&mut self, ctx: &Context, parent: &(impl HasWindowHandle + HasDisplayHandle)) {
+        let title = texts(ctx).frames_title;
+        let answer = rfd::AsyncFileDialog::new().set_title(title).set_parent(parent).pick_folder();
+        self.ask(ctx, async move { answer.await.map(|folder| frames_of(folder.path())).transpose() });
+    }
+
+    /// Asks for another file in place of a draft's picture.
+    pub fn choose_replacement(
+        &mut self,
+        ctx: &Context,
+        parent: &(impl HasWindowHandle + HasDisplayHandle),
+        picture: u64,
+    ) {
+        let t = texts(ctx);
+        let dialog = rfd::AsyncFileDialog::new()
+            .set_title(t.replace_title)
+            .set_parent(parent)
+            .add_filter(t.pictures_filter, &PICTURES);
+        let answer = dialog.pick_file();
+        self.show(ctx, async move {
+            answer.await.map(|file| Chosen::Replacement(picture, file.path().to_path_buf()))
+        });
+    }
+
+    /// Asks where to write conversations.
+    pub fn choose_export(
+        &mut self,
+        ctx: &Context,
+        parent: &(impl HasWindowHandle + HasDisplayHandle),
+        (conversation, format, name): (Option<ConversationId>, Format, &str),
+    ) {
+        let ending = match format {
+            Format::Json => "json",
+            Format::Markdown => "md",
+        };
+        let dialog = rfd::AsyncFileDialog::new()
+            .set_title(texts(ctx).export_title)
+            .set_parent(parent)
+            .set_file_name(format!("{name}.{ending}"))
+            .add_filter(ending, &[ending]);
+        let answer = dialog.save_file();
+        self.show(ctx, async move {
+            answer.await.map(|file| Chosen::Export(conversation, format, file.path().to_path_buf()))
+        });
+    }
+
+    /// Asks which file to read conversations from.
+    pub fn choose_import(&mut self, ctx: &Context, parent: &(impl HasWindowHandle + HasDisplayHandle)) {
+        let dialog = rfd::AsyncFileDialog::new()
+            .set_title(texts(ctx).import_title)
+            .set_parent(parent)
+            .add_filter("JSON", &["json"]);
+        let answer = dialog.pick_file();
+        self.show(ctx, async move { answer.await.map(|file| Chosen::Import(file.path().to_path_buf())) });
+    }
+
+    /// Asks where to write a picture with its boxes.
+    pub fn choose_annotated(
+        &mut self,
+        ctx: &Context,
+        parent: &(impl HasWindowHandle + HasDisplayHandle),
+        name: &str,
+    ) {
+        let dialog = rfd::AsyncFileDialog::new()
+            .set_title(texts(ctx).annotated_title)
+            .set_parent(parent)
+            .set_file_name(format!("{name}.png"))
+            .add_filter("PNG", &["png"]);
+        let answer = dialog.save_file();
+        self.show(ctx, async move { answer.await.map(|file| Chosen::Annotated(file.path().to_path_buf())) });
+    }
+
     /// Tells dropped folders from dropped pictures.
     pub fn dropped(&mut self, ctx: &Context, paths: Vec<PathBuf>) {
         self.spawn(ctx, false, move || {
             let (folders, files): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| path.is_dir());
-            let model = folders.into_iter().next().map(Chosen::Model);
-            let pictures = (!files.is_empty()).then_some(Chosen::Pictures(files));
-            Ok(model.into_iter().chain(pictures).collect())
+            let mut chosen = Vec::new();
+            for folder in folders {
+                chosen.push(if is_model(&folder) { Chosen::Model(folder) } else { frames_of(&folder)? });
+            }
+            let is_export = |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
+            let (exports, pictures): (Vec<_>, Vec<_>) = files.into_iter().partition(is_export);
+            chosen.extend(exports.into_iter().map(Chosen::Import));
+            if !pictures.is_empty() {
+                chosen.push(Chosen::Pictures(pictures));
+            }
+            Ok(chosen)
         });
     }
 
@@ -124,5 +276,25 @@ impl Dialogs {
             }
         }
         chosen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_in_the_order_of_their_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["f10.png", "f9.png", "f1.PNG", "notes.txt"] {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let Chosen::Frames(_, files) = frames_of(folder.path()).unwrap() else { panic!("no frames") };
+        let names: Vec<_> =
+            files.iter().map(|f| f.file_name().unwrap().to_string_lossy().into_owned()).collect();
+        assert_eq!(names, ["f1.PNG", "f9.png", "f10.png"]);
+        std::fs::remove_file(folder.path().join("f9.png")).unwrap();
+        std::fs::remove_file(folder.path().join("f10.png")).unwrap();
+        assert!(frames_of(folder.path()).unwrap_err().to_string().contains("fewer than two"));
     }
 }

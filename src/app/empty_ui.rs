@@ -2,8 +2,12 @@
 
 use egui::{Button, Image, Label, Layout, Response, RichText, Role, ScrollArea, Ui, WidgetInfo};
 
+use super::actions::Action;
+use super::command::Command;
+use super::composer_ui::obstacle_text;
 use super::samples::Shown;
-use super::state::{Command, ModelState, State};
+use super::state::{ModelState, State};
+use super::texts::{Texts, fill, texts};
 use crate::model::builtin;
 
 /// Width of the words, points.
@@ -17,40 +21,41 @@ const REAL_MODEL: &str = "https://huggingface.co/Qwen/Qwen3-VL-2B-Instruct";
 
 /// Draws it.
 pub(super) fn empty_ui(ui: &mut Ui, state: &State, samples: &[Shown], commands: &mut Vec<Command>) {
+    let t = texts(ui.ctx());
     ScrollArea::vertical().id_salt("welcome").auto_shrink(false).show(ui, |ui| {
         let height = ui.available_height();
         ui.vertical_centered(|ui| {
             match &state.model {
                 ModelState::None => {
                     ui.add_space((height * 0.28).max(8.0));
-                    words_ui(ui, |ui| no_model_ui(ui, state, commands));
+                    words_ui(ui, |ui| no_model_ui(ui, state, t, commands));
                     return;
                 }
                 ModelState::Loading(loading) => {
                     ui.add_space((height * 0.12).max(8.0));
                     words_ui(ui, |ui| {
-                        ui.heading("One moment");
+                        ui.heading(t.one_moment);
                         if builtin::is_meant(&loading.folder) {
-                            ui.label(format!("{} is on its way.", builtin::FULL_NAME));
+                            ui.label(fill(t.demo_on_its_way, &[("name", &builtin::FULL_NAME)]));
                         } else {
-                            ui.label(format!("The model in {} is on its way.", loading.folder.display()));
+                            ui.label(fill(t.model_on_its_way, &[("folder", &loading.folder.display())]));
                         }
-                        ui.weak("You can already add pictures and type your question.");
+                        ui.weak(t.already_type);
                     });
                 }
                 ModelState::Ready(_) if state.is_demo() => {
                     ui.add_space((height * 0.12).max(8.0));
-                    words_ui(ui, demo_ui);
+                    words_ui(ui, |ui| demo_ui(ui, t));
                 }
                 ModelState::Ready(_) => {
                     ui.add_space((height * 0.12).max(8.0));
-                    words_ui(ui, |ui| ready_ui(ui, commands));
+                    words_ui(ui, |ui| ready_ui(ui, t, commands));
                 }
             }
-            samples_ui(ui, state, samples, commands);
+            samples_ui(ui, state, samples, t, commands);
             if state.is_demo() {
                 ui.add_space(16.0);
-                words_ui(ui, |ui| real_model_ui(ui, commands));
+                words_ui(ui, |ui| real_model_ui(ui, t, commands));
             }
             ui.add_space(8.0);
         });
@@ -66,57 +71,54 @@ fn words_ui(ui: &mut Ui, contents: impl FnOnce(&mut Ui)) {
     });
 }
 
-fn no_model_ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    ui.heading("Open a model to begin");
-    ui.label("Choose the folder of a Qwen3-VL model, or drop it here: one from the Hugging Face hub (it is converted once), or one that was converted.");
-    if ui.button("Choose a folder…").clicked() {
-        commands.push(Command::ChooseModel);
+fn no_model_ui(ui: &mut Ui, state: &State, t: &Texts, commands: &mut Vec<Command>) {
+    ui.heading(t.open_model_to_begin);
+    ui.label(t.choose_folder_words);
+    if ui.button(t.choose_folder).clicked() {
+        commands.push(Command::Do(Action::OpenModel));
     }
     let last = state.last_folder.as_ref().filter(|folder| !builtin::is_meant(folder));
     if let Some(folder) = last {
         let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-        if ui.button(format!("Open {name} again")).on_hover_text(folder.display().to_string()).clicked() {
+        if ui
+            .button(fill(t.open_again, &[("name", &name)]))
+            .on_hover_text(folder.display().to_string())
+            .clicked()
+        {
             commands.push(Command::OpenModel(folder.clone()));
         }
     }
-    if ui.button("Use the demo model").on_hover_text(builtin::FULL_NAME).clicked() {
+    if ui.button(t.use_demo).on_hover_text(builtin::FULL_NAME).clicked() {
         commands.push(Command::OpenModel(builtin::NAME.into()));
     }
-    ui.weak("Everything stays on this computer.");
+    ui.weak(t.stays_here);
 }
 
-fn ready_ui(ui: &mut Ui, commands: &mut Vec<Command>) {
-    ui.heading("Ask about pictures");
-    ui.label("Drop pictures anywhere in this window, paste one, or choose files.");
-    if ui.button("Add pictures…").clicked() {
-        commands.push(Command::ChoosePictures);
+fn ready_ui(ui: &mut Ui, t: &Texts, commands: &mut Vec<Command>) {
+    ui.heading(t.ask_about_pictures);
+    ui.label(t.drop_anywhere);
+    if ui.button(t.add_pictures).clicked() {
+        commands.push(Command::Do(Action::AddPictures));
     }
-    ui.weak("Or just type a question, or begin with one of these:");
+    ui.weak(t.or_type);
 }
 
-fn demo_ui(ui: &mut Ui) {
+fn demo_ui(ui: &mut Ui, t: &Texts) {
     ui.heading(builtin::FULL_NAME);
-    ui.label(
-        "It looks at drawn shapes on a plain background: it names shapes and colours, counts them, says where they are, \
-         gives boxes, and reads a single letter or digit. Of anything else it knows nothing.",
-    );
-    ui.weak("Begin with one of these pictures, or draw your own and drop it here:");
+    ui.label(t.demo_words);
+    ui.weak(t.begin_with);
 }
 
-fn real_model_ui(ui: &mut Ui, commands: &mut Vec<Command>) {
-    ui.label("For photographs, documents and all else, download the real model:");
+fn real_model_ui(ui: &mut Ui, t: &Texts, commands: &mut Vec<Command>) {
+    ui.label(t.real_model_words);
     ui.hyperlink_to("Qwen3-VL-2B-Instruct (4.3 GB, huggingface.co)", REAL_MODEL);
-    if ui
-        .button("Open its folder…")
-        .on_hover_text("Choose the folder of a real model; README.md says how to download one")
-        .clicked()
-    {
-        commands.push(Command::ChooseModel);
+    if ui.button(t.open_its_folder).on_hover_text(t.open_its_folder_hint).clicked() {
+        commands.push(Command::Do(Action::OpenModel));
     }
 }
 
 /// The sample pictures, and the questions of the one that was chosen.
-fn samples_ui(ui: &mut Ui, state: &State, samples: &[Shown], commands: &mut Vec<Command>) {
+fn samples_ui(ui: &mut Ui, state: &State, samples: &[Shown], t: &Texts, commands: &mut Vec<Command>) {
     if samples.is_empty() {
         return;
     }
@@ -138,7 +140,7 @@ fn samples_ui(ui: &mut Ui, state: &State, samples: &[Shown], commands: &mut Vec<
                 let layout = Layout::top_down(egui::Align::Center);
                 ui.allocate_ui_with_layout(egui::vec2(SAMPLE_SIDE, SAMPLE_SIDE + 22.0), layout, |ui| {
                     ui.set_width(SAMPLE_SIDE);
-                    if sample_ui(ui, shown, chosen == Some(index)).clicked() {
+                    if sample_ui(ui, shown, chosen == Some(index), t).clicked() {
                         commands.push(Command::UseSample(index));
                     }
                     ui.add(Label::new(RichText::new(&shown.sample.title).small()).truncate());
@@ -148,7 +150,7 @@ fn samples_ui(ui: &mut Ui, state: &State, samples: &[Shown], commands: &mut Vec<
     }
     let Some(shown) = chosen.and_then(|index| samples.get(index)) else { return };
     ui.add_space(8.0);
-    let reason = state.cannot_send();
+    let reason = state.cannot_send().map(|obstacle| obstacle_text(obstacle, t));
     for question in &shown.sample.questions {
         let button = ui.add_enabled(reason.is_none(), Button::new(question));
         if button.clicked() {
@@ -160,7 +162,7 @@ fn samples_ui(ui: &mut Ui, state: &State, samples: &[Shown], commands: &mut Vec<
     }
 }
 
-fn sample_ui(ui: &mut Ui, shown: &Shown, chosen: bool) -> Response {
+fn sample_ui(ui: &mut Ui, shown: &Shown, chosen: bool, t: &Texts) -> Response {
     let padding = 2.0 * ui.spacing().button_padding;
     let image = Image::new(&shown.texture)
         .fit_to_exact_size(egui::vec2(SAMPLE_SIDE, SAMPLE_SIDE) - egui::Vec2::splat(padding.x))
@@ -170,7 +172,9 @@ fn sample_ui(ui: &mut Ui, shown: &Shown, chosen: bool) -> Response {
         ui.spacing_mut().button_padding = egui::Vec2::splat(padding.x / 2.0);
         ui.add(Button::image(image).selected(chosen))
     });
-    let button = button.inner.on_hover_text(format!("{title}: add it to the question, and see what to ask"));
-    button.widget_info(|| WidgetInfo::selected(Role::Button, true, chosen, format!("Sample: {title}")));
+    let button = button.inner.on_hover_text(fill(t.sample_hint, &[("title", title)]));
+    button.widget_info(|| {
+        WidgetInfo::selected(Role::Button, true, chosen, fill(t.sample_named, &[("title", title)]))
+    });
     button
 }

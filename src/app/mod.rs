@@ -1,16 +1,31 @@
-//! Room `app`: the window. Draws state, sends commands to the engine; never blocks, never touches a
-//! buffer or a kernel. `state` is what is true, the files named `_ui` draw it, `window` ties both to eframe.
+//! Room `app`: the window. Draws state, sends commands to the engine and to the history; never blocks, never touches a
+//! buffer or a kernel. `state` is what is true, the files named `_ui` draw it, `window` ties both to eframe, `texts` has
+//! every word, `actions` every command that menus, keys and the palette give.
 
+mod actions;
+pub mod annotate;
+mod attachments_ui;
 mod backend;
+mod chat;
 mod chat_ui;
+mod command;
 mod composer_ui;
 mod composition;
-mod conversation;
 mod dialogs;
 mod empty_ui;
 mod frame_meter;
+pub mod grounding_ui;
+mod history_ui;
+mod markdown_blocks;
+mod markdown_code;
+pub mod markdown_ui;
+mod menus_ui;
+pub mod message_list;
 mod pictures;
+mod plain_text;
+mod preferences;
 mod progress;
+mod prompt_ui;
 mod samples;
 mod settings;
 mod settings_ui;
@@ -19,13 +34,22 @@ mod status_ui;
 mod style;
 pub mod texts;
 mod top_bar_ui;
+pub mod viewer;
+mod viewing;
 mod window;
 
+pub use actions::{Action, Menu, Row, TABLE};
+pub use attachments_ui::picture_cost;
 pub use backend::Backend;
+pub use chat::{
+    AnswerDetails, Attached, Chat, Draft, Editing, Figures, FileData, Files, Hash, PictureState,
+    QuestionDetails, details,
+};
+pub use command::{Command, Look};
 pub use composition::Composition;
-pub use conversation::{Attachment, Draft, PictureState, Reply, ReplyEnd, Turn};
+pub use preferences::{Preferences, Preset, WindowPlace};
 pub use progress::{Progress, Stage};
 pub use samples::Sample;
 pub use settings::Settings;
-pub use state::{Command, Loading, ModelState, Notice, State};
-pub use window::{WindowApp, WindowOptions, run};
+pub use state::{Loading, ModelState, Notice, Obstacle, ReadFile, State};
+pub use window::{Places, WindowApp, WindowOptions, run};

@@ -1,53 +1,44 @@
 //! Room `app`: what is true in the window, and what happens to it: commands from the user, events from the
-//! engine. Knows nothing of egui, so that all of it can be tested without drawing.
+//! engine and from the history. Knows nothing of egui, so that all of it can be tested without drawing.
 
+mod answers;
+mod attachments;
+mod library;
+mod messages;
+
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::TryRecvError;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
 
 use super::backend::Backend;
-use super::conversation::{Attachment, Draft, PictureState, Reply, ReplyEnd, Turn, messages};
-use super::progress::{Progress, Stage};
+use super::chat::{Chat, Files, Hash};
+use super::progress::Progress;
 use super::settings::Settings;
-use crate::chat::message::ImageSource;
-use crate::engine::{
-    Answer, AnswerEvent, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, Request, Summary,
-};
-use crate::error::{Error, ErrorKind};
+use crate::chat::history::{Conversation, ConversationId, Hit};
+use crate::chat::store::{FIRST_LOCAL_ID, Job};
+use crate::chat::tree::MessageId;
+use crate::engine::{Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PromptPreview};
+use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Pacing;
 use crate::model::builtin;
 use crate::model::loaded::{LoadOptions, MemoryPlan};
 use crate::model::recipe::Recipe;
 
-/// What the user can ask of the window. Pushed while drawing, carried out after.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Command {
-    /// Ask for a model folder.
-    ChooseModel,
-    /// Load this one.
-    OpenModel(PathBuf),
-    /// Stop the load.
-    CancelLoad,
-    /// Ask for pictures.
-    ChoosePictures,
-    /// Take a picture out of the draft.
-    RemovePicture(u64),
-    /// Put this sample's picture into the draft.
-    UseSample(usize),
-    /// Ask this of the draft's pictures at once.
-    AskSample(String),
-    /// Send the draft.
-    Send,
-    /// Stop the answer.
-    Stop,
-    /// Ask the last question once more.
-    AskAgain,
-    /// Forget the conversation.
-    NewChat,
-    /// Close an error.
-    Dismiss(u64),
-    /// Take the model's own sampling settings.
-    UseModelDefaults,
+pub use answers::Obstacle;
+pub use attachments::ReadFile;
+pub use library::News;
+pub use messages::{Undo, Undoable};
+
+/// What a load is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadStep {
+    /// Opening files.
+    Opening,
+    /// Converting a hub checkpoint.
+    Converting,
+    /// Bringing weights to the device.
+    Uploading,
 }
 
 /// How a load goes.
@@ -55,8 +46,8 @@ pub enum Command {
 pub struct Loading {
     /// The folder.
     pub folder: PathBuf,
-    /// What is being done, and its bytes: done, in all.
-    pub step: &'static str,
+    /// What is being done.
+    pub step: LoadStep,
     /// Bytes done and in all; `None`: not known yet.
     pub bytes: Option<(u64, u64)>,
     /// What it will take.
@@ -85,63 +76,119 @@ struct ChosenSample {
     picture: u64,
 }
 
-/// An error on the screen until it is closed.
+/// Something to read on the screen until it is closed.
 #[derive(Clone, Debug)]
 pub struct Notice {
     /// Tells it from the others.
     pub id: u64,
     /// What to read.
     pub text: String,
+    /// Something went wrong; otherwise it is news.
+    pub is_error: bool,
 }
 
-#[derive(Debug)]
-struct Answering {
-    answer: Answer,
-    progress: Progress,
-    /// Pictures of the prompt, in order.
-    pictures: Vec<u64>,
-}
-
+/// What a search has found.
 #[derive(Debug, Default)]
-enum Activity {
-    #[default]
-    Idle,
-    /// Send was pressed before the draft's pictures were read.
-    Reading(Progress),
-    Answering(Box<Answering>),
+pub struct Search {
+    /// What is looked for; empty: nothing.
+    pub query: String,
+    /// Where it was found, newest first.
+    pub hits: Vec<Hit>,
+    /// The search that is under way or was done last.
+    serial: u64,
+    asked: String,
+}
+
+/// The prompt as the model would get it.
+#[derive(Debug)]
+pub enum Preview {
+    /// Being made.
+    Making(Receiver<Result<PromptPreview>>, Cancel),
+    /// There.
+    Made(Box<PromptPreview>),
+    /// It cannot be made.
+    Failed(Error),
 }
 
 /// What is true in the window.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct State {
     /// The model.
     pub model: ModelState,
     /// The folder opened last, for opening it again.
     pub last_folder: Option<PathBuf>,
-    /// The conversation.
-    pub turns: Vec<Turn>,
-    /// The question in the making.
-    pub draft: Draft,
-    /// How answers are to be made.
-    pub settings: Settings,
-    /// Errors to read.
+    /// The conversation on the screen.
+    pub chat: Chat,
+    /// Conversations that are not on the screen and have something in memory that the history has not.
+    others: HashMap<ConversationId, Chat>,
+    /// All conversations of the history: pinned ones first, then the ones changed last.
+    pub list: Vec<Conversation>,
+    /// The search in the history.
+    pub search: Search,
+    /// Things to read.
     pub notices: Vec<Notice>,
-    /// Tokens of the conversation in the model's context, as far as known.
-    pub context_used: usize,
+    /// What can be undone, the latest last.
+    pub undo: Vec<Undoable>,
+    /// Files of messages in memory.
+    pub files: Files,
+    /// Files that the history has been asked for.
+    requested: HashSet<Hash>,
+    /// Files that have come and whose pixels are not read yet.
+    pub(super) fresh_files: Vec<(Hash, String)>,
+    /// Settings for new conversations: the ones used last.
+    pub usual_settings: Settings,
+    /// The prompt, where it is being looked at.
+    pub preview: Option<Preview>,
+    /// Work for the history.
+    pub(super) jobs: Vec<Job>,
+    /// A message to bring into sight.
+    pub(super) bring_into_sight: Option<MessageId>,
+    /// The conversation changed last is to be shown as soon as there is a list.
+    pub(super) show_newest: bool,
+    /// The model is gone because the device is.
+    pub device_lost: bool,
     sample: Option<ChosenSample>,
     /// What was typed when a sample's question was asked; it comes back to the draft.
     kept_text: String,
     recipe: Option<Recipe>,
     context: usize,
-    activity: Activity,
+    waiting: Vec<answers::Waiting>,
+    answering: Vec<answers::Answering>,
     next_id: u64,
+    next_local: i64,
 }
 
 impl State {
     /// Nothing opened yet; models are to be loaded with room for `context` tokens.
     #[must_use]
     pub fn new(context: usize, recipe: Option<Recipe>) -> Self {
-        Self { recipe, context, ..Self::default() }
+        Self {
+            model: ModelState::None,
+            last_folder: None,
+            chat: Chat::new(ConversationId(FIRST_LOCAL_ID), Settings::default()),
+            others: HashMap::new(),
+            list: Vec::new(),
+            search: Search::default(),
+            notices: Vec::new(),
+            undo: Vec::new(),
+            files: Files::new(),
+            requested: HashSet::new(),
+            fresh_files: Vec::new(),
+            usual_settings: Settings::default(),
+            preview: None,
+            jobs: Vec::new(),
+            bring_into_sight: None,
+            show_newest: false,
+            device_lost: false,
+            sample: None,
+            kept_text: String::new(),
+            recipe,
+            context,
+            waiting: Vec::new(),
+            answering: Vec::new(),
+            next_id: 0,
+            next_local: FIRST_LOCAL_ID + 1,
+        }
     }
 
     /// The loaded model.
@@ -169,20 +216,19 @@ impl State {
         }
     }
 
-    /// How far the answer under way is.
+    /// How far the answer under way in the conversation on the screen is.
     #[must_use]
     pub fn progress(&self) -> Option<&Progress> {
-        match &self.activity {
-            Activity::Idle => None,
-            Activity::Reading(progress) => Some(progress),
-            Activity::Answering(answering) => Some(&answering.progress),
-        }
+        self.progress_of(self.chat.id)
     }
 
     /// Is there something that changes by itself on the screen?
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.progress().is_some() || matches!(self.model, ModelState::Loading(_))
+        !self.answering.is_empty()
+            || !self.waiting.is_empty()
+            || matches!(self.model, ModelState::Loading(_))
+            || matches!(self.preview, Some(Preview::Making(..)))
     }
 
     fn new_id(&mut self) -> u64 {
@@ -190,11 +236,32 @@ impl State {
         self.next_id
     }
 
-    /// Shows an error until it is closed.
+    fn new_local(&mut self) -> i64 {
+        self.next_local += 1;
+        self.next_local
+    }
+
+    /// The conversation of this number, where it is in memory.
+    #[must_use]
+    pub fn chat_of(&self, id: ConversationId) -> Option<&Chat> {
+        if self.chat.id == id { Some(&self.chat) } else { self.others.get(&id) }
+    }
+
+    fn chat_mut(&mut self, id: ConversationId) -> Option<&mut Chat> {
+        if self.chat.id == id { Some(&mut self.chat) } else { self.others.get_mut(&id) }
+    }
+
+    /// Shows an error until it is closed. The same one twice is shown once.
     pub fn report(&mut self, error: &Error) {
-        let id = self.new_id();
         tracing::info!("{error}");
-        self.notices.push(Notice { id, text: error.to_string() });
+        self.tell(error.to_string(), true);
+    }
+
+    /// Shows something to read until it is closed.
+    pub fn tell(&mut self, text: String, is_error: bool) {
+        self.notices.retain(|notice| notice.text != text);
+        let id = self.new_id();
+        self.notices.push(Notice { id, text, is_error });
     }
 
     /// Closes an error.
@@ -204,7 +271,7 @@ impl State {
 
     /// Loads a model in place of the one there is. The conversation stays.
     pub fn open_model(&mut self, folder: &Path, backend: &mut dyn Backend) {
-        self.stop();
+        self.stop_all();
         if let ModelState::Loading(loading) = &self.model {
             loading.load.cancel.cancel();
         }
@@ -214,7 +281,7 @@ impl State {
         self.last_folder = Some(folder.to_path_buf());
         self.model = ModelState::Loading(Box::new(Loading {
             folder: folder.to_path_buf(),
-            step: "Opening",
+            step: LoadStep::Opening,
             bytes: None,
             plan: None,
             stopping: false,
@@ -230,179 +297,20 @@ impl State {
         }
     }
 
-    /// Adds a picture to the draft; [`State::picture_read`] says when it is there.
-    pub fn add_picture(&mut self, name: String) -> u64 {
-        let id = self.new_id();
-        self.draft.pictures.push(Attachment {
-            id,
-            name,
-            state: PictureState::Reading,
-            source: None,
-            report: None,
-        });
-        id
-    }
-
-    /// A picture has been read, or not. One that was removed meanwhile is nobody's concern.
-    pub fn picture_read(&mut self, id: u64, result: Result<(ImageSource, u32, u32), Error>) {
-        let Some(picture) = self.draft.pictures.iter_mut().find(|p| p.id == id) else { return };
-        match result {
-            Ok((source, width, height)) => {
-                picture.source = Some(source);
-                picture.state = PictureState::Ready(width, height);
-            }
-            Err(error) => picture.state = PictureState::Failed(error),
-        }
-    }
-
-    /// Takes a picture out of the draft.
-    pub fn remove_picture(&mut self, id: u64) {
-        self.draft.pictures.retain(|p| p.id != id);
-    }
-
-    /// The picture of sample `index` is in the draft, in place of another sample's.
-    pub fn sample_added(&mut self, index: usize, picture: u64) {
-        if let Some(before) = self.sample.replace(ChosenSample { index, picture }) {
-            self.remove_picture(before.picture);
-        }
-    }
-
-    /// The sample whose picture is in the draft.
-    #[must_use]
-    pub fn chosen_sample(&self) -> Option<usize> {
-        let chosen = self.sample?;
-        self.draft.pictures.iter().any(|p| p.id == chosen.picture).then_some(chosen.index)
-    }
-
-    /// Asks a question of the draft's pictures at once. What is typed waits for the next one.
-    pub fn ask_sample(&mut self, question: String, backend: &mut dyn Backend, now: Instant) {
-        if self.cannot_send().is_none() {
-            self.kept_text = std::mem::replace(&mut self.draft.text, question);
-            self.send(backend, now);
-        }
-    }
-
-    /// Is the picture still in the draft or the conversation?
-    #[must_use]
-    pub fn has_picture(&self, id: u64) -> bool {
-        let questions = self.turns.iter().map(|turn| &turn.question);
-        questions.chain([&self.draft]).any(|question| question.pictures.iter().any(|p| p.id == id))
-    }
-
-    /// Why the draft cannot be sent now; `None`: it can.
-    #[must_use]
-    pub fn cannot_send(&self) -> Option<&'static str> {
-        match (&self.model, &self.activity) {
-            (ModelState::None, _) => Some("Open a model first."),
-            (ModelState::Loading(_), _) => Some("The model is still loading."),
-            (_, Activity::Reading(_) | Activity::Answering(_)) => Some("An answer is under way."),
-            (ModelState::Ready(_), Activity::Idle) if self.draft.is_empty() => {
-                Some("Type a question or add a picture.")
-            }
-            (ModelState::Ready(_), Activity::Idle) => None,
-        }
-    }
-
-    /// Sends the draft, as soon as its pictures are read. What cannot be sent stays where it is.
-    pub fn send(&mut self, backend: &mut dyn Backend, now: Instant) {
-        if self.cannot_send().is_some() {
-            return;
-        }
-        if self.draft.pictures.iter().any(|p| matches!(p.state, PictureState::Reading)) {
-            let mut progress = Progress::new(self.draft.pictures.len(), now);
-            progress.stage = Stage::Reading;
-            self.activity = Activity::Reading(progress);
-            return;
-        }
-        let unreadable = self.draft.pictures.iter().find_map(|p| match &p.state {
-            PictureState::Failed(error) => {
-                Some(Error::new("sending the question", error).help("remove the picture, then send again"))
-            }
-            PictureState::Reading | PictureState::Ready(..) => None,
-        });
-        if let Some(error) = unreadable {
-            self.report(&error);
-            return;
-        }
-        let question = std::mem::take(&mut self.draft);
-        self.draft.text = std::mem::take(&mut self.kept_text);
-        self.ask(question, backend, now);
-    }
-
-    fn ask(&mut self, question: Draft, backend: &mut dyn Backend, now: Instant) {
-        let sampling = self.settings.next_sampling();
-        self.turns.push(Turn { question, reply: Reply { text: String::new(), sampling, end: None } });
-        let request = Request {
-            sampling,
-            max_tokens: self.settings.token_limit(),
-            image_tokens: self.settings.image_token_range(),
-            ..Request::new(messages(&self.settings.system_prompt, &self.turns))
-        };
-        let pictures: Vec<u64> =
-            self.turns.iter().flat_map(|turn| &turn.question.pictures).map(|picture| picture.id).collect();
-        let progress = Progress::new(pictures.len(), now);
-        self.activity =
-            Activity::Answering(Box::new(Answering { answer: backend.ask(request), progress, pictures }));
-    }
-
-    /// Can the last question be asked once more?
-    #[must_use]
-    pub fn can_ask_again(&self) -> bool {
-        matches!((&self.model, &self.activity), (ModelState::Ready(_), Activity::Idle))
-            && !self.turns.is_empty()
-    }
-
-    /// Asks the last question once more, in place of its answer.
-    pub fn ask_again(&mut self, backend: &mut dyn Backend, now: Instant) {
-        if self.can_ask_again()
-            && let Some(turn) = self.turns.pop()
-        {
-            self.ask(turn.question, backend, now);
-        }
-    }
-
     /// Takes the model's own sampling settings.
     pub fn use_model_defaults(&mut self) {
         if let ModelState::Ready(info) = &self.model {
-            self.settings.use_defaults_of(&info.defaults);
+            self.chat.settings.use_defaults_of(&info.defaults);
         }
-    }
-
-    /// Asks the answer to stop; that it has is told by an event.
-    pub fn stop(&mut self) {
-        match &mut self.activity {
-            Activity::Idle => {}
-            Activity::Reading(_) => {
-                self.activity = Activity::Idle;
-                if !self.kept_text.is_empty() {
-                    self.draft.text = std::mem::take(&mut self.kept_text);
-                }
-            }
-            Activity::Answering(answering) => {
-                answering.answer.cancel.cancel();
-                answering.progress.stopping = true;
-            }
-        }
-    }
-
-    /// Forgets the conversation; the draft and the model stay.
-    pub fn new_chat(&mut self) {
-        self.stop();
-        // Events that still come find no reply to change.
-        self.activity = Activity::Idle;
-        self.turns.clear();
-        self.context_used = 0;
     }
 
     /// Takes in all that has come from the engine. Call it once a frame, hidden or not.
     pub fn poll(&mut self, backend: &mut dyn Backend, now: Instant) {
         self.poll_load();
-        self.poll_answer();
-        let read = self.draft.pictures.iter().all(|p| !matches!(p.state, PictureState::Reading));
-        if read && matches!(self.activity, Activity::Reading(_)) {
-            self.activity = Activity::Idle;
-            self.send(backend, now);
-        }
+        self.poll_answers(now);
+        self.try_waiting(backend, now);
+        self.poll_preview();
+        self.undo.retain(|undoable| undoable.until > now);
     }
 
     fn poll_load(&mut self) {
@@ -414,95 +322,65 @@ impl State {
             };
             match event {
                 LoadEvent::Converting { done_bytes, total_bytes } => {
-                    (loading.step, loading.bytes) = ("Converting", Some((done_bytes, total_bytes)));
+                    (loading.step, loading.bytes) = (LoadStep::Converting, Some((done_bytes, total_bytes)));
                 }
                 LoadEvent::Plan(plan) => loading.plan = Some(plan),
                 LoadEvent::Uploading { done_bytes, total_bytes } => {
-                    (loading.step, loading.bytes) = ("Loading", Some((done_bytes, total_bytes)));
+                    (loading.step, loading.bytes) = (LoadStep::Uploading, Some((done_bytes, total_bytes)));
                 }
                 LoadEvent::Loaded(info) => {
-                    self.settings.model_loaded(&info);
+                    self.chat.settings.fit(&info);
+                    self.device_lost = false;
                     self.model = ModelState::Ready(info);
                 }
                 LoadEvent::Failed(error) => {
                     self.model = ModelState::None;
-                    if error.get_kind() != ErrorKind::Cancelled {
-                        self.report(&error);
+                    match error.get_kind() {
+                        ErrorKind::Cancelled => {}
+                        ErrorKind::DeviceLost => self.lose_device(&error),
+                        _ => self.report(&error),
                     }
                 }
             }
         }
     }
 
-    fn poll_answer(&mut self) {
-        while let Activity::Answering(answering) = &mut self.activity {
-            let event = match answering.answer.events.try_recv() {
-                Ok(event) => event,
-                Err(TryRecvError::Empty) => return,
-                Err(TryRecvError::Disconnected) => AnswerEvent::Failed(engine_gone("answering")),
-            };
-            answering.progress.see(&event);
-            let prompt_tokens = answering.progress.prompt_tokens;
-            if prompt_tokens > 0 {
-                self.context_used = prompt_tokens + answering.progress.tokens;
-            }
-            match event {
-                AnswerEvent::Prepared { .. } | AnswerEvent::Vision { .. } | AnswerEvent::Prefill { .. } => {}
-                AnswerEvent::Picture(report) => {
-                    let id = answering.pictures.get(report.index).copied();
-                    self.picture_seen(id, report);
-                }
-                AnswerEvent::Token(token) => self.append(&token.text),
-                AnswerEvent::Text(text) => self.append(&text),
-                AnswerEvent::Finished(summary) => self.finished(summary),
-                AnswerEvent::Failed(error) => self.failed(&error),
-            }
-        }
-    }
-
-    fn picture_seen(&mut self, id: Option<u64>, report: PictureReport) {
-        let pictures = self.turns.iter_mut().flat_map(|turn| &mut turn.question.pictures);
-        if let Some(picture) = pictures.into_iter().find(|p| Some(p.id) == id) {
-            picture.report = Some(report);
-        }
-    }
-
-    fn append(&mut self, text: &str) {
-        if let Some(turn) = self.turns.last_mut() {
-            turn.reply.text.push_str(text);
-        }
-    }
-
-    fn finished(&mut self, summary: Box<Summary>) {
-        self.activity = Activity::Idle;
-        self.context_used = summary.prompt_tokens + summary.ids.len();
-        let stopped_early = summary.text.is_empty() && summary.reason == crate::engine::StopReason::Cancelled;
-        if stopped_early {
-            self.take_back_question();
-        } else if let Some(turn) = self.turns.last_mut() {
-            turn.reply.text.clone_from(&summary.text);
-            turn.reply.end = Some(ReplyEnd::Finished(summary));
-        }
-    }
-
-    fn failed(&mut self, error: &Error) {
-        self.activity = Activity::Idle;
-        if error.get_kind() != ErrorKind::Cancelled {
+    /// The device is gone: so is the model; the conversations are not.
+    pub(super) fn lose_device(&mut self, error: &Error) {
+        if !self.device_lost {
             self.report(error);
         }
-        if error.get_kind() == ErrorKind::DeviceLost {
-            self.model = ModelState::None;
-        }
-        match self.turns.last_mut() {
-            Some(turn) if !turn.reply.text.is_empty() => turn.reply.end = Some(ReplyEnd::Broken),
-            _ => self.take_back_question(),
+        self.device_lost = true;
+        self.model = ModelState::None;
+    }
+
+    /// Makes the prompt of the conversation for reading: as it would be sent now, the draft included.
+    pub fn make_preview(&mut self, backend: &mut dyn Backend) {
+        self.close_preview();
+        self.preview = Some(match self.preview_request() {
+            Ok(request) => {
+                let cancel = Cancel::default();
+                Preview::Making(backend.preview(request, cancel.clone()), cancel)
+            }
+            Err(error) => Preview::Failed(error),
+        });
+    }
+
+    /// Is done with looking at the prompt.
+    pub fn close_preview(&mut self) {
+        if let Some(Preview::Making(_, cancel)) = self.preview.take() {
+            cancel.cancel();
         }
     }
 
-    /// A question without any answer goes back to where it was typed, so that nothing is lost.
-    fn take_back_question(&mut self) {
-        if let Some(turn) = self.turns.pop() {
-            self.draft.take_back(turn.question);
+    fn poll_preview(&mut self) {
+        if let Some(Preview::Making(receiver, _)) = &self.preview {
+            self.preview = Some(match receiver.try_recv() {
+                Ok(Ok(preview)) => Preview::Made(Box::new(preview)),
+                Ok(Err(error)) => Preview::Failed(error),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => Preview::Failed(engine_gone("making the prompt")),
+            });
         }
     }
 }

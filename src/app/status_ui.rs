@@ -1,44 +1,56 @@
-//! Room `app`: draws how far an answer is, the figures of one that is done, and errors.
+//! Room `app`: draws how far an answer is, the figures of one that is done, notices, and what can be undone.
 
 use std::time::{Duration, Instant};
 
 use egui::{Frame, Label, RichText, Ui};
 
+use super::chat::Figures;
+use super::command::Command;
 use super::progress::{Progress, Stage};
-use super::state::{Command, Notice};
+use super::state::{Notice, State, Undo};
 use super::style;
-use crate::engine::{PictureReport, StopReason, Summary};
+use super::texts::{Texts, fill, texts};
+use crate::engine::{PictureReport, StopReason};
 
 /// Without a token for this long, the wait is shown.
 const LONG_SILENCE: Duration = Duration::from_secs(2);
-/// Room for the button that closes an error, points.
-const CLOSE_WIDTH: f32 = 64.0;
+/// Room for the button that closes a notice, points.
+const CLOSE_WIDTH: f32 = 84.0;
+
+/// "1 token", "12 tokens".
+pub(super) fn tokens(n: usize, t: &Texts) -> String {
+    fill(if n == 1 { t.token } else { t.tokens }, &[("n", &style::grouped(n))])
+}
 
 /// What is being done, in words, and the share of it that is done where that is known.
-fn stage_text(progress: &Progress, now: Instant) -> (String, Option<f32>) {
+fn stage_text(progress: &Progress, now: Instant, t: &Texts) -> (String, Option<f32>) {
     match progress.stage {
-        Stage::Reading => ("Reading pictures…".to_owned(), None),
-        Stage::Preparing => ("Making the prompt…".to_owned(), None),
+        Stage::Reading => (t.reading_pictures.to_owned(), None),
+        Stage::Preparing => (t.making_prompt.to_owned(), None),
         Stage::Vision { index, done, total } => {
-            let text =
-                format!("Looking at picture {} of {}: block {done} of {total}", index + 1, progress.pictures);
-            (text, Some(style::share(done as f64, total as f64)))
+            let values: [(&str, &dyn std::fmt::Display); 4] = [
+                ("picture", &(index + 1)),
+                ("pictures", &progress.pictures),
+                ("done", &done),
+                ("total", &total),
+            ];
+            (fill(t.looking, &values), Some(style::share(done as f64, total as f64)))
         }
         Stage::Prefill { done, total } => {
             let (done_text, total_text) = (style::grouped(done), style::grouped(total));
-            let mut text = format!("Reading the prompt: {done_text} of {total_text} tokens");
+            let mut text = fill(t.prefilling, &[("done", &done_text), ("total", &total_text)]);
             if progress.reused_tokens > 0 {
-                text += &format!(", {} reused", style::grouped(progress.reused_tokens));
+                text += &fill(t.of_those_reused, &[("n", &style::grouped(progress.reused_tokens))]);
             }
             (text, Some(style::share(done as f64, total as f64)))
         }
         Stage::Writing => {
-            let mut text = format!("Writing: {}", style::count(progress.tokens, "token", "tokens"));
+            let mut text = fill(t.writing, &[("tokens", &tokens(progress.tokens, t))]);
             if let Some(rate) = progress.tokens_per_sec(now) {
                 text += &format!(", {rate:.1} tok/s");
             }
             if let Some(silent) = progress.silent(now).filter(|silent| *silent > LONG_SILENCE) {
-                text += &format!(", none for {}", style::duration(silent));
+                text += &fill(t.silent_for, &[("time", &style::duration(silent))]);
             }
             (text, None)
         }
@@ -47,16 +59,17 @@ fn stage_text(progress: &Progress, now: Instant) -> (String, Option<f32>) {
 
 /// Draws how far an answer is.
 pub(super) fn progress_ui(ui: &mut Ui, progress: &Progress, now: Instant) {
-    let (text, share) = stage_text(progress, now);
+    let t = texts(ui.ctx());
+    let (text, share) = stage_text(progress, now, t);
     let mut facts = vec![style::duration(now.saturating_duration_since(progress.asked))];
     if let Some(first) = progress.first_token {
-        facts.push(format!("first token after {}", style::duration(first)));
+        facts.push(fill(t.first_token_after, &[("time", &style::duration(first))]));
     }
     if progress.pictures_done.1 > 0 {
-        facts.push(format!("{} reused", style::count(progress.pictures_done.1, "picture", "pictures")));
+        facts.push(fill(t.pictures_reused, &[("n", &progress.pictures_done.1)]));
     }
     ui.horizontal_wrapped(|ui| {
-        let text = if progress.stopping { "Stopping…".to_owned() } else { text };
+        let text = if progress.stopping { t.stopping.to_owned() } else { text };
         ui.label(RichText::new(text).strong());
         if let Some(share) = share.filter(|_| !progress.stopping) {
             ui.add(style::bar(ui, share, 120.0).desired_height(8.0));
@@ -67,70 +80,120 @@ pub(super) fn progress_ui(ui: &mut Ui, progress: &Progress, now: Instant) {
 
 /// Figures of a finished answer, on a line: why it ended, tokens, speed, times.
 #[must_use]
-pub(super) fn summary_text(summary: &Summary, seed: Option<u64>) -> String {
+pub(super) fn figures_text(figures: &Figures, seed: Option<u64>, t: &Texts) -> String {
     let mut facts = Vec::new();
-    match summary.reason {
+    match figures.reason {
         StopReason::End => {}
-        StopReason::StopString => facts.push("ended at a stop string".to_owned()),
-        StopReason::MaxTokens => facts.push("ended at the token limit".to_owned()),
-        StopReason::ContextFull => facts.push("ended: the context is full".to_owned()),
-        StopReason::Cancelled => facts.push("stopped".to_owned()),
+        StopReason::StopString => facts.push(t.ended_stop_string.to_owned()),
+        StopReason::MaxTokens => facts.push(t.ended_limit.to_owned()),
+        StopReason::ContextFull => facts.push(t.ended_context.to_owned()),
+        StopReason::Cancelled => facts.push(t.stopped.to_owned()),
     }
-    facts.push(style::count(summary.ids.len(), "token", "tokens"));
-    if summary.ids.len() > 1 {
-        facts.push(format!("{:.1} tok/s", summary.decode_tok_s()));
+    facts.push(tokens(figures.new_tokens, t));
+    if figures.new_tokens > 1 {
+        facts.push(format!("{:.1} tok/s", figures.decode_tok_s()));
     }
-    facts.push(format!("first token after {}", style::secs(summary.ttft_secs)));
-    let mut prompt = format!("prompt of {}", style::count(summary.prompt_tokens, "token", "tokens"));
-    if summary.reused_tokens > 0 {
-        prompt += &format!(", {} reused", style::grouped(summary.reused_tokens));
+    facts.push(fill(t.first_token_after, &[("time", &style::secs(figures.ttft_secs))]));
+    let mut prompt = fill(t.prompt_of, &[("tokens", &tokens(figures.prompt_tokens, t))]);
+    if figures.reused_tokens > 0 {
+        prompt += &fill(t.of_those_reused, &[("n", &style::grouped(figures.reused_tokens))]);
     }
-    if summary.prompt_tokens > summary.reused_tokens {
-        prompt += &format!(", {:.0} tok/s", summary.prefill_tok_s());
+    if figures.prompt_tokens > figures.reused_tokens {
+        prompt += &format!(", {:.0} tok/s", figures.prefill_tok_s());
     }
     facts.push(prompt);
-    if summary.vision_secs > 0.0 {
-        facts.push(format!("pictures {}", style::secs(summary.vision_secs)));
+    if figures.vision_secs > 0.0 {
+        facts.push(fill(t.pictures_took, &[("time", &style::secs(figures.vision_secs))]));
     }
-    facts.extend(seed.map(|seed| format!("seed {seed}")));
+    facts.extend(seed.map(|seed| fill(t.seed_was, &[("seed", &seed)])));
     facts.join(" · ")
 }
 
 /// What the model saw of a picture, on a line.
 #[must_use]
-pub(super) fn picture_text(report: &PictureReport) -> String {
+pub(super) fn picture_text(report: &PictureReport, t: &Texts) -> String {
     let (width, height) = report.resized;
     let time = match report.vision_secs {
         Some(secs) => style::secs(secs),
-        None => "reused, 0 s".to_owned(),
+        None => t.reused.to_owned(),
     };
-    format!("seen at {width}×{height}, {}, {time}", style::count(report.tokens, "token", "tokens"))
+    let values: [(&str, &dyn std::fmt::Display); 4] =
+        [("width", &width), ("height", &height), ("tokens", &tokens(report.tokens, t)), ("time", &time)];
+    fill(t.seen_at, &values)
 }
 
-/// Draws the errors.
+/// All that is known of what the model saw of a picture.
+#[must_use]
+pub(super) fn picture_details(report: &PictureReport, (width, height): (u32, u32), t: &Texts) -> String {
+    let [frames, rows, columns] = report.grid;
+    let mut text = String::new();
+    if width > 0 {
+        text = fill(t.file_has, &[("width", &width), ("height", &height)]) + "\n";
+    }
+    let values: [(&str, &dyn std::fmt::Display); 5] = [
+        ("frames", &frames),
+        ("rows", &rows),
+        ("columns", &columns),
+        ("merged_rows", &(rows / 2)),
+        ("merged_columns", &(columns / 2)),
+    ];
+    text + &picture_text(report, t) + "\n" + &fill(t.grid_is, &values)
+}
+
+/// Draws errors and news.
 pub(super) fn notices_ui(ui: &mut Ui, notices: &[Notice], commands: &mut Vec<Command>) {
+    let t = texts(ui.ctx());
     for notice in notices {
-        let colour = ui.visuals().error_fg_color;
-        let frame = Frame::new()
-            .stroke(egui::Stroke::new(1.0, colour))
-            .fill(colour.gamma_multiply(0.08))
-            .corner_radius(4.0)
-            .inner_margin(egui::Margin::symmetric(8, 4));
-        frame.show(ui, |ui| {
-            ui.horizontal_top(|ui| {
-                let width = ui.available_width() - CLOSE_WIDTH;
-                ui.allocate_ui_with_layout(
-                    egui::vec2(width, 0.0),
-                    egui::Layout::top_down(egui::Align::Min),
-                    |ui| {
-                        ui.set_width(width);
-                        ui.add(Label::new(&notice.text).selectable(true).wrap());
-                    },
-                );
-                if ui.button("Close").on_hover_text("Close this message").clicked() {
-                    commands.push(Command::Dismiss(notice.id));
-                }
-            });
+        let colour =
+            if notice.is_error { ui.visuals().error_fg_color } else { ui.visuals().selection.bg_fill };
+        line_ui(ui, &notice.text, colour, t.close, t.close_hint, |clicked| {
+            if clicked {
+                commands.push(Command::Dismiss(notice.id));
+            }
         });
     }
+}
+
+/// Draws what can be undone.
+pub(super) fn undo_ui(ui: &mut Ui, state: &State, now: Instant, commands: &mut Vec<Command>) {
+    let t = texts(ui.ctx());
+    for undoable in &state.undo {
+        let name = if undoable.name.is_empty() { t.untitled } else { &undoable.name };
+        let text = match &undoable.undo {
+            Undo::Conversation(_) => fill(t.chat_deleted, &[("name", &name)]),
+            Undo::Branch(_, entries) => fill(t.messages_deleted, &[("n", &entries.len()), ("name", &name)]),
+        };
+        line_ui(ui, &text, ui.visuals().selection.bg_fill, t.undo, t.undo_deletion, |clicked| {
+            if clicked {
+                commands.push(Command::Undo(undoable.id));
+            }
+        });
+        ui.ctx().request_repaint_after(undoable.until.saturating_duration_since(now));
+    }
+}
+
+fn line_ui(
+    ui: &mut Ui,
+    text: &str,
+    colour: egui::Color32,
+    button: &str,
+    hint: &str,
+    clicked: impl FnOnce(bool),
+) {
+    let frame = Frame::new()
+        .stroke(egui::Stroke::new(1.0, colour))
+        .fill(colour.gamma_multiply(0.08))
+        .corner_radius(4.0)
+        .inner_margin(egui::Margin::symmetric(8, 4));
+    frame.show(ui, |ui| {
+        ui.horizontal_top(|ui| {
+            let width = (ui.available_width() - CLOSE_WIDTH).max(40.0);
+            let layout = egui::Layout::top_down(egui::Align::Min);
+            ui.allocate_ui_with_layout(egui::vec2(width, 0.0), layout, |ui| {
+                ui.set_width(width);
+                ui.add(Label::new(text).selectable(true).wrap());
+            });
+            clicked(ui.button(button).on_hover_text(hint).clicked());
+        });
+    });
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use egui::{Color32, Context, FontId, ProgressBar, TextStyle, Theme, Ui, Visuals};
+use egui::{
+    Align, Button, Color32, Context, FontDefinitions, FontFamily, FontId, Layout, ProgressBar, Response,
+    RichText, Role, TextStyle, Theme, Ui, Visuals, WidgetInfo,
+};
 
 /// Widest column of text, points: lines stay short enough to read.
 pub(super) const COLUMN_WIDTH: f32 = 780.0;
@@ -13,6 +16,10 @@ pub(super) const DRAFT_PICTURE_HEIGHT: f32 = 56.0;
 
 /// Sizes for both themes. The theme follows the system until the user chooses.
 pub(super) fn apply(ctx: &Context) {
+    // Arrows and other signs that the text font lacks.
+    let mut fonts = FontDefinitions::default();
+    fonts.families.entry(FontFamily::Proportional).or_default().push("Hack".to_owned());
+    ctx.set_fonts(fonts);
     ctx.all_styles_mut(|style| {
         for (text_style, size) in [
             (TextStyle::Small, 11.5),
@@ -48,11 +55,6 @@ pub(super) fn apply(ctx: &Context) {
         }
         ctx.set_visuals_of(theme, visuals);
     }
-}
-
-/// "1 token", "12 tokens", "1 234 tokens".
-pub(super) fn count(n: usize, one: &str, many: &str) -> String {
-    format!("{} {}", grouped(n), if n == 1 { one } else { many })
 }
 
 /// Digits in groups of three.
@@ -96,6 +98,27 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// A button of few words (or a sign) that stays in the background until it is pointed at. `name`: what screen readers and the
+/// hint say.
+pub(super) fn quiet_button(ui: &mut Ui, shown: &str, name: &str, enabled: bool) -> Response {
+    let button = Button::new(RichText::new(shown).small()).frame_when_inactive(false);
+    let response = ui.add_enabled(enabled, button).on_hover_text(name);
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, enabled, name));
+    response
+}
+
+/// A column in the middle, not too wide to read.
+pub(super) fn column(ui: &mut Ui, contents: impl FnOnce(&mut Ui)) {
+    let margin = ((ui.available_width() - COLUMN_WIDTH) / 2.0).max(0.0);
+    ui.horizontal_top(|ui| {
+        ui.add_space(margin);
+        ui.with_layout(Layout::top_down(Align::Min), |ui| {
+            ui.set_width(ui.available_width().min(COLUMN_WIDTH));
+            contents(ui);
+        });
+    });
+}
+
 /// A bar filled to a share, 0 to 1.
 pub(super) fn bar(ui: &Ui, share: f32, width: f32) -> ProgressBar {
     // A bar is never narrower than its corners: an empty one must not look begun.
@@ -117,8 +140,6 @@ mod tests {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_234_567), "1,234,567");
-        assert_eq!(count(1, "token", "tokens"), "1 token");
-        assert_eq!(count(2048, "token", "tokens"), "2,048 tokens");
         assert_eq!(secs(0.354), "0.35 s");
         assert_eq!(secs(12.34), "12.3 s");
         assert_eq!(secs(125.0), "2:05 min");

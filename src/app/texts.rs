@@ -29,10 +29,16 @@ impl Language {
     }
 }
 
+/// The language that was set.
+#[must_use]
+pub fn language(ctx: &Context) -> Language {
+    ctx.data(|data| data.get_temp::<Language>(Id::NULL)).unwrap_or_default()
+}
+
 /// The words of the language that was set.
 #[must_use]
 pub fn texts(ctx: &Context) -> &'static Texts {
-    ctx.data(|data| data.get_temp::<Language>(Id::NULL)).unwrap_or_default().texts()
+    language(ctx).texts()
 }
 
 /// Sets the language from the next frame on.
@@ -87,7 +93,293 @@ texts! {
     close: "Close", "Schließen";
     cancel: "Cancel", "Abbrechen";
     copy: "Copy", "Kopieren";
+    save: "Save", "Speichern";
+    edit: "Edit", "Bearbeiten";
+    delete: "Delete", "Löschen";
     undo: "Undo", "Rückgängig";
+    settings: "Settings", "Einstellungen";
+    token: "{n} token", "{n} Token";
+    tokens: "{n} tokens", "{n} Tokens";
+    untitled: "Untitled", "Ohne Titel";
+    nothing_found: "Nothing found", "Nichts gefunden";
+
+    // Menus and the table of actions.
+    menu_file: "File", "Datei";
+    menu_chat: "Chat", "Chat";
+    menu_view: "View", "Ansicht";
+    new_chat: "New chat", "Neuer Chat";
+    open_model: "Open model…", "Modell öffnen…";
+    use_demo: "Use the demo model", "Das Demomodell nehmen";
+    add_pictures: "Add pictures…", "Bilder hinzufügen…";
+    add_frames: "Add a folder of frames as a clip…", "Ordner mit Einzelbildern als Clip hinzufügen…";
+    export_chat: "Export chat…", "Chat exportieren…";
+    export_markdown: "Export chat as Markdown…", "Chat als Markdown exportieren…";
+    export_all: "Export all chats…", "Alle Chats exportieren…";
+    import: "Import chats…", "Chats importieren…";
+    quit: "Quit", "Beenden";
+    send: "Send", "Senden";
+    stop: "Stop the answer", "Antwort anhalten";
+    edit_last: "Edit the last question", "Letzte Frage bearbeiten";
+    regenerate: "Another answer", "Andere Antwort";
+    continue_answer: "Go on with the answer", "Antwort fortsetzen";
+    copy_answer: "Copy the answer", "Antwort kopieren";
+    undo_deletion: "Undo the deletion", "Löschen rückgängig machen";
+    rename_chat: "Rename chat", "Chat umbenennen";
+    pin_chat: "Pin chat", "Chat anheften";
+    unpin: "Unpin chat", "Chat lösen";
+    delete_chat: "Delete chat", "Chat löschen";
+    previous_chat: "Previous chat", "Voriger Chat";
+    next_chat: "Next chat", "Nächster Chat";
+    search_all: "Search all chats", "Alle Chats durchsuchen";
+    palette: "Command palette", "Befehlspalette";
+    shortcuts: "Keyboard shortcuts", "Tastenkürzel";
+    toggle_history: "List of chats", "Liste der Chats";
+    toggle_settings: "Settings of the chat", "Einstellungen des Chats";
+    show_prompt: "The prompt and its tokens", "Der Prompt und seine Tokens";
+    zoom_in: "Larger text and everything else", "Alles größer";
+    zoom_out: "Smaller text and everything else", "Alles kleiner";
+    zoom_reset: "Usual size", "Übliche Größe";
+    theme_system: "Theme of the system", "Farben wie das System";
+    theme_light: "Light theme", "Helle Farben";
+    theme_dark: "Dark theme", "Dunkle Farben";
+    palette_hint: "Type a command or the title of a chat", "Befehl oder Titel eines Chats eingeben";
+    open_chat: "Open", "Öffnen";
+    shortcuts_more: "Shift+Enter starts a new line. Up in an empty question edits the last one. Esc closes what is open, then stops the answer. In the conversation: Page Up, Page Down, Home, End.", "Umschalt+Eingabe beginnt eine neue Zeile. Pfeil hoch in einer leeren Frage bearbeitet die letzte. Esc schließt, was offen ist, und hält dann die Antwort an. Im Gespräch: Bild auf, Bild ab, Pos1, Ende.";
+
+    // The list of conversations.
+    conversations: "Chats", "Chats";
+    new_chat_hint: "Start an empty chat with the same model", "Einen leeren Chat mit demselben Modell beginnen";
+    search_hint: "Search", "Suchen";
+    no_conversations: "Your chats will be listed here.", "Hier stehen später Ihre Chats.";
+    chat_hover: "{title}\n{messages} messages. Right click for more.", "{title}\n{messages} Nachrichten. Rechtsklick für mehr.";
+    folder: "Folder", "Ordner";
+    no_folder: "No folder", "Kein Ordner";
+    new_folder: "New folder…", "Neuer Ordner…";
+    folder_name: "Folder's name", "Name des Ordners";
+    chat_title: "Title of the chat", "Titel des Chats";
+    hits: "{n} messages", "{n} Nachrichten";
+    chat_deleted: "Chat deleted: {name}", "Chat gelöscht: {name}";
+    messages_deleted: "Deleted: {n} messages, from “{name}” on", "Gelöscht: {n} Nachrichten, ab „{name}“";
+    exported: "Exported {n} chats to {file}", "{n} Chats exportiert nach {file}";
+    imported: "Imported {n} chats", "{n} Chats importiert";
+    saving_fails: "Messages cannot be saved just now. Nothing is lost while the window is open: saving is tried again and again.", "Nachrichten können gerade nicht gespeichert werden. Solange das Fenster offen ist, geht nichts verloren: Das Speichern wird immer wieder versucht.";
+    saving_works: "Everything is saved again.", "Alles ist wieder gespeichert.";
+
+    // Messages.
+    you: "You", "Sie";
+    answer: "Answer", "Antwort";
+    edited: "(edited)", "(bearbeitet)";
+    edit_question_hint: "Change this question; the old one stays beside it", "Diese Frage ändern; die alte bleibt daneben";
+    edit_answer_hint: "Change this answer; the old one stays beside it", "Diese Antwort ändern; die alte bleibt daneben";
+    copy_question_hint: "Copy the question", "Frage kopieren";
+    copy_markdown: "Copy Markdown", "Markdown kopieren";
+    copy_markdown_hint: "Copy the answer as Markdown", "Antwort als Markdown kopieren";
+    delete_hint: "Delete this message and all that follow it", "Diese Nachricht und alle folgenden löschen";
+    again: "Again", "Noch einmal";
+    again_hint: "Another answer to the same question, beside this one", "Eine andere Antwort auf dieselbe Frage, neben dieser";
+    go_on: "Go on", "Weiter";
+    previous_version: "Previous version", "Vorige Fassung";
+    next_version: "Next version", "Nächste Fassung";
+    empty_answer: "(The model ended its answer without a word.)", "(Das Modell hat ohne ein Wort geendet.)";
+    broken_off: "Broken off by an error: {error}", "Durch einen Fehler abgebrochen: {error}";
+    interrupted: "Interrupted before the end.", "Vor dem Ende unterbrochen.";
+    editing_question: "Editing: sending makes a branch of its own", "Bearbeiten: Senden beginnt einen eigenen Zweig";
+    editing_answer: "Editing the answer: it becomes a version of its own", "Antwort bearbeiten: Sie wird eine eigene Fassung";
+    edited_message: "Edited message", "Bearbeitete Nachricht";
+    send_edit_hint: "Ask the changed question", "Die geänderte Frage stellen";
+    save_and_go_on: "Save and go on", "Speichern und weiter";
+    save_and_go_on_hint: "Keep the changed answer and have the model go on from its end", "Die geänderte Antwort behalten und das Modell von ihrem Ende weiterschreiben lassen";
+    save_edit_hint: "Keep the changed message without asking anything", "Die geänderte Nachricht behalten, ohne zu fragen";
+    cancel_edit_hint: "Leave the message as it was", "Die Nachricht lassen, wie sie war";
+    copy_coordinates: "Copy coordinates", "Koordinaten kopieren";
+    copy_coordinates_hint: "Copy what was found, in pixels of the picture, as JSON", "Das Gefundene in Pixeln des Bildes als JSON kopieren";
+    enlarge: "Enlarge", "Vergrößern";
+    enlarge_hint: "See the picture in large, and as the model saw it", "Das Bild groß sehen, und wie das Modell es sah";
+    enlarge_named: "Enlarge {name}", "{name} vergrößern";
+
+    // The question.
+    question: "Question", "Frage";
+    question_hint: "Ask a question. Enter sends, Shift+Enter starts a new line.", "Stellen Sie eine Frage. Eingabe sendet, Umschalt+Eingabe beginnt eine neue Zeile.";
+    question_hint_pictures: "What about these pictures? Enter sends, Shift+Enter starts a new line.", "Was ist mit diesen Bildern? Eingabe sendet, Umschalt+Eingabe beginnt eine neue Zeile.";
+    question_hint_no_model: "You can type already; open a model to send.", "Sie können schon schreiben; zum Senden ein Modell öffnen.";
+    add_pictures_hint: "PNG, JPEG, WebP, GIF, BMP, TIFF; or drop them, or paste one", "PNG, JPEG, WebP, GIF, BMP, TIFF; oder hierher ziehen, oder eines einfügen";
+    show_prompt_short: "Prompt", "Prompt";
+    show_prompt_hint: "Read the prompt as the model would get it now, and its tokens", "Den Prompt lesen, wie das Modell ihn jetzt bekäme, und seine Tokens";
+    stop_short: "Stop", "Anhalten";
+    stop_hint: "Stop the answer; what is there stays (Esc)", "Antwort anhalten; was da ist, bleibt (Esc)";
+    open_model_first: "Open a model first.", "Erst ein Modell öffnen.";
+    model_still_loading: "The model is still loading.", "Das Modell lädt noch.";
+    chat_still_loading: "The chat is still loading.", "Der Chat lädt noch.";
+    answer_under_way: "An answer is under way.", "Eine Antwort ist unterwegs.";
+    type_or_add: "Type a question or add a picture.", "Eine Frage schreiben oder ein Bild hinzufügen.";
+    reading: "reading…", "wird gelesen…";
+    cannot_be_read: "cannot be read", "nicht lesbar";
+    picture_drag_hint: "Click to enlarge, drag to reorder", "Klicken vergrößert, Ziehen ordnet um";
+    move_left_named: "Move {name} to the left", "{name} nach links";
+    move_right_named: "Move {name} to the right", "{name} nach rechts";
+    replace_named: "Replace {name}", "{name} ersetzen";
+    remove_named: "Remove {name}", "{name} entfernen";
+    as_clip: "clip of {frames} frames", "Clip mit {frames} Bildern";
+    as_clip_hint: "With the tick the model sees the frames with their times, without it the first frame alone", "Mit Haken sieht das Modell die Einzelbilder mit ihren Zeiten, ohne ihn nur das erste";
+    pictures_cost: "The pictures will take {tokens} of {context} tokens.", "Die Bilder werden {tokens} von {context} Tokens nehmen.";
+    pictures_cost_hint: "Image tokens of all pictures of this question; the range for each is in the settings", "Bildtokens aller Bilder dieser Frage; den Bereich für jedes gibt es in den Einstellungen";
+
+    // How far it is, and what it cost.
+    reading_pictures: "Reading pictures…", "Bilder werden gelesen…";
+    making_prompt: "Making the prompt…", "Prompt entsteht…";
+    looking: "Looking at picture {picture} of {pictures}: block {done} of {total}", "Sieht Bild {picture} von {pictures} an: Block {done} von {total}";
+    prefilling: "Reading the prompt: {done} of {total} tokens", "Liest den Prompt: {done} von {total} Tokens";
+    of_those_reused: ", {n} reused", ", {n} wiederverwendet";
+    writing: "Writing: {tokens}", "Schreibt: {tokens}";
+    silent_for: ", none for {time}", ", keines seit {time}";
+    stopping: "Stopping…", "Hält an…";
+    first_token_after: "first token after {time}", "erstes Token nach {time}";
+    pictures_reused: "pictures reused: {n}", "Bilder wiederverwendet: {n}";
+    ended_stop_string: "ended at a stop string", "an einer Stoppzeichenkette geendet";
+    ended_limit: "ended at the token limit", "an der Tokengrenze geendet";
+    ended_context: "ended: the context is full", "geendet: Der Kontext ist voll";
+    stopped: "stopped", "angehalten";
+    prompt_of: "prompt of {tokens}", "Prompt mit {tokens}";
+    pictures_took: "pictures {time}", "Bilder {time}";
+    seed_was: "seed {seed}", "Startwert {seed}";
+    reused: "reused, 0 s", "wiederverwendet, 0 s";
+    seen_at: "seen at {width}×{height}, {tokens}, {time}", "gesehen mit {width}×{height}, {tokens}, {time}";
+    file_has: "file of {width}×{height} pixels", "Datei mit {width}×{height} Pixeln";
+    grid_is: "grid of {frames}×{rows}×{columns} patches, {merged_rows}×{merged_columns} tokens a frame", "Raster von {frames}×{rows}×{columns} Patches, {merged_rows}×{merged_columns} Tokens je Bild";
+    not_seen_yet: "The model has not seen it yet.", "Das Modell hat es noch nicht gesehen.";
+    close_hint: "Close this message", "Diese Meldung schließen";
+    picture_written: "Picture written to {file}", "Bild geschrieben nach {file}";
+
+    // The prompt and the context.
+    as_text: "Text", "Text";
+    as_tokens: "Tokens", "Tokens";
+    prompt_facts: "{tokens} tokens, {pictures} of them of pictures; {characters} characters", "{tokens} Tokens, davon {pictures} von Bildern; {characters} Zeichen";
+    copy_prompt: "Copy the prompt", "Prompt kopieren";
+    token_hover: "place {place}, id {id}: {text}", "Stelle {place}, Nummer {id}: {text}";
+    context_used: "{used} / {context} tokens", "{used} / {context} Tokens";
+    context_details: "Used: {used} of {context} tokens\n  pictures: {pictures}\n  text and answers: {rest}\nLeft: {left}\nMemory of the KV cache: {memory} used, {all} reserved", "Belegt: {used} von {context} Tokens\n  Bilder: {pictures}\n  Text und Antworten: {rest}\nFrei: {left}\nSpeicher des KV-Caches: {memory} belegt, {all} reserviert";
+
+    // The model.
+    no_model: "No model", "Kein Modell";
+    inside_program: "inside this program", "in diesem Programm";
+    model_details: "{place}\nrecipe {recipe}, loaded in {time}\n{memory} on {adapter}\n({weights} weights, {cache} KV cache for {tokens})", "{place}\nRezept {recipe}, geladen in {time}\n{memory} auf {adapter}\n({weights} Gewichte, {cache} KV-Cache für {tokens})";
+    cancel_load_hint: "Stop loading this model", "Das Laden dieses Modells abbrechen";
+    step_opening: "Opening", "Öffnet";
+    step_converting: "Converting", "Wandelt um";
+    step_loading: "Loading", "Lädt";
+    step_stopping: "Stopping", "Hält an";
+    step_of: "{step} {done} of {total}", "{step} {done} von {total}";
+    will_take: "It will take {weights} for weights and {cache} of KV cache for {tokens}", "Es braucht {weights} für Gewichte und {cache} KV-Cache für {tokens}";
+
+    // The empty chat.
+    open_model_to_begin: "Open a model to begin", "Zum Beginnen ein Modell öffnen";
+    choose_folder_words: "Choose the folder of a Qwen3-VL model, or drop it here: one from the Hugging Face hub (it is converted once), or one that was converted.", "Wählen Sie den Ordner eines Qwen3-VL-Modells oder ziehen Sie ihn hierher: einen vom Hugging Face Hub (er wird einmal umgewandelt) oder einen schon umgewandelten.";
+    choose_folder: "Choose a folder…", "Ordner wählen…";
+    open_again: "Open {name} again", "{name} wieder öffnen";
+    stays_here: "Everything stays on this computer.", "Alles bleibt auf diesem Rechner.";
+    one_moment: "One moment", "Einen Moment";
+    demo_on_its_way: "{name} is on its way.", "{name} ist unterwegs.";
+    model_on_its_way: "The model in {folder} is on its way.", "Das Modell in {folder} ist unterwegs.";
+    already_type: "You can already add pictures and type your question.", "Sie können schon Bilder hinzufügen und Ihre Frage schreiben.";
+    ask_about_pictures: "Ask about pictures", "Fragen Sie nach Bildern";
+    drop_anywhere: "Drop pictures anywhere in this window, paste one, or choose files.", "Ziehen Sie Bilder irgendwo in dieses Fenster, fügen Sie eines ein oder wählen Sie Dateien.";
+    or_type: "Or just type a question, or begin with one of these:", "Oder schreiben Sie einfach eine Frage, oder beginnen Sie mit einem von diesen:";
+    demo_words: "It looks at drawn shapes on a plain background: it names shapes and colours, counts them, says where they are, gives boxes, and reads a single letter or digit, in English. Of anything else it knows nothing.", "Es sieht gezeichnete Formen auf einfarbigem Grund an: Es nennt Formen und Farben, zählt sie, sagt, wo sie sind, gibt Rahmen an und liest einen einzelnen Buchstaben oder eine Ziffer, auf Englisch. Von allem anderen weiß es nichts.";
+    begin_with: "Begin with one of these pictures, or draw your own and drop it here:", "Beginnen Sie mit einem dieser Bilder, oder zeichnen Sie selbst eines und ziehen Sie es hierher:";
+    real_model_words: "For photographs, documents and all else, download the real model:", "Für Fotos, Dokumente und alles andere laden Sie das richtige Modell herunter:";
+    open_its_folder: "Open its folder…", "Seinen Ordner öffnen…";
+    open_its_folder_hint: "Choose the folder of a real model; README.md says how to download one", "Den Ordner eines richtigen Modells wählen; README.md sagt, wie man eines herunterlädt";
+    sample_hint: "{title}: add it to the question, and see what to ask", "{title}: zur Frage hinzufügen und sehen, was man fragen kann";
+    sample_named: "Sample: {title}", "Beispiel: {title}";
+    drop_pictures: "Drop pictures to add them,", "Bilder loslassen, um sie hinzuzufügen,";
+    drop_model: "a model's folder to open it, exported chats to import them", "einen Modellordner, um ihn zu öffnen, exportierte Chats, um sie zu importieren";
+
+    // Settings.
+    settings_of_chat: "These settings belong to this chat.", "Diese Einstellungen gehören zu diesem Chat.";
+    instructions: "Instructions", "Anweisungen";
+    instructions_hint: "System prompt, sent before the conversation", "System-Prompt, vor dem Gespräch gesendet";
+    choosing_tokens: "Choosing tokens", "Wahl der Tokens";
+    greedy: "Always the likeliest", "Immer das wahrscheinlichste";
+    sample: "Sample", "Ziehen";
+    temperature: "Temperature", "Temperatur";
+    temperature_hint: "Above 1 more surprising, below 1 more predictable", "Über 1 überraschender, unter 1 vorhersehbarer";
+    top_k_hint: "Only the k likeliest tokens; 0: all", "Nur die k wahrscheinlichsten Tokens; 0: alle";
+    top_p_hint: "Only the likeliest tokens that together reach this probability; 1: all", "Nur die wahrscheinlichsten Tokens, die zusammen diese Wahrscheinlichkeit erreichen; 1: alle";
+    min_p_hint: "Only tokens at least this likely, measured against the likeliest; 0: all", "Nur Tokens, die mindestens so wahrscheinlich sind, gemessen am wahrscheinlichsten; 0: alle";
+    presence_penalty: "Presence penalty", "Präsenzstrafe";
+    presence_penalty_hint: "Against endless repetition: makes tokens less likely that the answer already has; 0: off", "Gegen endlose Wiederholung: macht Tokens unwahrscheinlicher, die die Antwort schon hat; 0: aus";
+    repetition_penalty: "Repetition penalty", "Wiederholungsstrafe";
+    repetition_penalty_hint: "Above 1, makes tokens less likely that prompt or answer already have; it breaks tables and lists", "Über 1 macht sie Tokens unwahrscheinlicher, die Prompt oder Antwort schon haben; sie zerstört Tabellen und Listen";
+    new_seed: "New seed for each answer", "Neuer Startwert für jede Antwort";
+    seed: "Seed", "Startwert";
+    presets: "Presets", "Voreinstellungen";
+    models_own: "The model's own settings", "Die eigenen des Modells";
+    models_own_hint: "Sample as the model's authors suggest, in its generation_config.json", "Ziehen, wie es die Autoren des Modells in generation_config.json vorschlagen";
+    qwen_pictures: "Qwen's advice for pictures", "Qwens Rat für Bilder";
+    qwen_text: "Qwen's advice for text", "Qwens Rat für Text";
+    qwen_hint: "As recommended on the page of Qwen3-VL", "Wie auf der Seite von Qwen3-VL empfohlen";
+    use_preset_hint: "Take these settings, instructions included", "Diese Einstellungen nehmen, mitsamt Anweisungen";
+    delete_preset: "Delete the preset {name}", "Voreinstellung {name} löschen";
+    preset_name: "Name for these settings", "Name für diese Einstellungen";
+    save_preset_hint: "Keep the settings of this chat under this name", "Die Einstellungen dieses Chats unter diesem Namen behalten";
+    limits: "Limits", "Grenzen";
+    limit_tokens: "Tokens of an answer", "Tokens einer Antwort";
+    limit_tokens_hint: "Tokens of an answer, at most", "Tokens einer Antwort, höchstens";
+    image_tokens: "Image tokens of a picture", "Bildtokens eines Bildes";
+    image_tokens_hint: "More tokens show the model more detail and take more time and context. Without the tick, the model's own limits hold. For boxes, Qwen advises 1024 to 2048.", "Mehr Tokens zeigen dem Modell mehr Einzelheiten und brauchen mehr Zeit und Kontext. Ohne Haken gelten die Grenzen des Modells. Für Rahmen rät Qwen zu 1024 bis 2048.";
+    from: "from", "von";
+    to: "to", "bis";
+    fewest_tokens_hint: "Smaller pictures are enlarged to this many tokens", "Kleinere Bilder werden auf so viele Tokens vergrößert";
+    most_tokens_hint: "Larger pictures are shrunk to this many tokens", "Größere Bilder werden auf so viele Tokens verkleinert";
+    stop_strings: "Stop strings", "Stoppzeichenketten";
+    stop_strings_hint: "One a line; \\n is a new line", "Eine je Zeile; \\n ist ein Zeilenumbruch";
+    appearance: "Appearance", "Aussehen";
+    theme_system_short: "As the system", "Wie das System";
+    theme_light_short: "Light", "Hell";
+    theme_dark_short: "Dark", "Dunkel";
+    size: "Size", "Größe";
+    smaller: "Smaller", "Kleiner";
+    larger: "Larger", "Größer";
+    show_markdown: "Show answers as Markdown", "Antworten als Markdown zeigen";
+    show_markdown_hint: "Without the tick, answers are shown exactly as the model wrote them", "Ohne Haken stehen Antworten genau so da, wie das Modell sie schrieb";
+    language: "Language", "Sprache";
+
+    // The system's dialogs.
+    open_model_title: "Open a model's folder", "Ordner eines Modells öffnen";
+    add_pictures_title: "Add pictures", "Bilder hinzufügen";
+    frames_title: "A folder of frames", "Ein Ordner mit Einzelbildern";
+    replace_title: "Another picture instead", "Ein anderes Bild stattdessen";
+    export_title: "Export chats", "Chats exportieren";
+    import_title: "Import chats", "Chats importieren";
+    annotated_title: "Write the picture with its boxes", "Bild mit seinen Rahmen schreiben";
+    pictures_filter: "Pictures", "Bilder";
+    all_files: "All files", "Alle Dateien";
+
+    // A list of messages, answers, the large view of a picture, what was found in it.
+    to_end: "To the end", "Zum Ende";
+    copy_code: "Copy the code", "Den Code kopieren";
+    code_copied: "Copied", "Kopiert";
+    viewer_fit: "Fit", "Einpassen";
+    viewer_fit_hint: "The whole picture (0)", "Das ganze Bild (0)";
+    viewer_full: "100 %", "100 %";
+    viewer_full_hint: "One pixel of the picture is one pixel of the screen (1)", "Ein Pixel des Bildes ist ein Pixel des Bildschirms (1)";
+    viewer_zoom_in: "Zoom in (+)", "Vergrößern (+)";
+    viewer_zoom_out: "Zoom out (-)", "Verkleinern (-)";
+    viewer_original: "Original", "Original";
+    viewer_seen: "As the model saw it", "Wie das Modell es sah";
+    viewer_patches: "Patches", "Patches";
+    viewer_patches_hint: "The grid of patches that the model cuts the picture into", "Das Raster der Stücke, in die das Modell das Bild schneidet";
+    viewer_tokens: "Tokens", "Tokens";
+    viewer_tokens_hint: "The grid of tokens: patches that the model puts together", "Das Raster der Tokens: Stücke, die das Modell zusammenfasst";
+    viewer_found: "Boxes and points", "Rahmen und Punkte";
+    viewer_close: "Close (Esc)", "Schließen (Esc)";
+    viewer_picture: "Picture {name}, {zoom} %", "Bild {name}, {zoom} %";
+    viewer_no_picture: "The picture is not there yet.", "Das Bild ist noch nicht da.";
+    export_picture: "Save with boxes…", "Mit Rahmen speichern…";
+    found_unnamed: "(no name)", "(ohne Namen)";
+    found_box: "{x1}, {y1} to {x2}, {y2}", "{x1}, {y1} bis {x2}, {y2}";
+    found_point: "{x}, {y}", "{x}, {y}";
+    found_hint: "Pixels of the original picture, from its upper left corner", "Pixel des Originalbildes, von seiner linken oberen Ecke";
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
-//! Room `app`: draws the bar at the top: the model, where it runs, the context, and how a load goes.
+//! Room `app`: draws the bar at the top: menus, the model, where it runs, the context, and how a load goes.
 
 use egui::{Label, RichText, Ui};
 
-use super::state::{Command, Loading, ModelState, State};
-use super::style;
+use super::actions::Action;
+use super::command::Command;
+use super::prompt_ui::context_ui;
+use super::state::{LoadStep, Loading, ModelState, State};
+use super::texts::{Texts, fill, texts};
+use super::{menus_ui, status_ui, style};
 use crate::model::builtin;
 
 /// Width of the bars in it, points.
@@ -14,42 +18,41 @@ pub(super) fn top_bar_ui(
     ui: &mut Ui,
     state: &State,
     adapter: &str,
-    settings_open: &mut bool,
+    (history_open, settings_open): (bool, bool),
     commands: &mut Vec<Command>,
 ) {
+    let t = texts(ui.ctx());
     ui.horizontal(|ui| {
-        if ui
-            .button("Open model…")
-            .on_hover_text("Choose a model folder: from the Hugging Face hub, or converted")
-            .clicked()
-        {
-            commands.push(Command::ChooseModel);
+        let list = ui.selectable_label(history_open, "☰").on_hover_text(t.toggle_history);
+        list.widget_info(|| {
+            egui::WidgetInfo::selected(egui::Role::Button, true, history_open, t.toggle_history)
+        });
+        if list.clicked() {
+            commands.push(Command::Do(Action::ToggleHistory));
         }
-        let has_chat = !state.turns.is_empty();
-        let new_chat = ui.add_enabled(has_chat, egui::Button::new("New chat"));
-        if new_chat.on_hover_text("Start an empty conversation with the same model").clicked() {
-            commands.push(Command::NewChat);
-        }
+        menus_ui::menus_ui(ui, state, commands);
         ui.separator();
         // From the right first, so that long names give way, not the meter.
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            ui.toggle_value(settings_open, "Settings");
+            if ui.selectable_label(settings_open, t.settings).clicked() {
+                commands.push(Command::Do(Action::ToggleSettings));
+            }
             match &state.model {
-                ModelState::Ready(info) => context_ui(ui, state.context_used, info.context),
-                ModelState::Loading(loading) => loading_ui(ui, loading, commands),
+                ModelState::Ready(_) => context_ui(ui, state, BAR_WIDTH),
+                ModelState::Loading(loading) => loading_ui(ui, loading, t, commands),
                 ModelState::None => {}
             }
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
-                model_ui(ui, state, adapter);
+                model_ui(ui, state, adapter, t);
             });
         });
     });
 }
 
-fn model_ui(ui: &mut Ui, state: &State, adapter: &str) {
+fn model_ui(ui: &mut Ui, state: &State, adapter: &str, t: &Texts) {
     match &state.model {
         ModelState::None => {
-            ui.add(Label::new(RichText::new(format!("No model · {adapter}")).weak()).truncate());
+            ui.add(Label::new(RichText::new(format!("{} · {adapter}", t.no_model)).weak()).truncate());
         }
         ModelState::Loading(loading) => {
             let folder = &loading.folder;
@@ -61,20 +64,19 @@ fn model_ui(ui: &mut Ui, state: &State, adapter: &str) {
             ui.add(Label::new(RichText::new(name).strong()).truncate());
         }
         ModelState::Ready(info) => {
-            let memory = style::bytes(info.memory.weights_bytes + info.memory.kv_bytes);
-            let detail = format!(
-                "{}\nrecipe {}, loaded in {}\n{memory} on {adapter}\n({} weights, {} KV cache for {})",
-                if state.is_demo() {
-                    "inside this program".to_owned()
-                } else {
-                    info.folder.display().to_string()
-                },
-                info.recipe,
-                style::secs(info.load_secs),
-                style::bytes(info.memory.weights_bytes),
-                style::bytes(info.memory.kv_bytes),
-                style::count(info.context, "token", "tokens"),
-            );
+            let place =
+                if state.is_demo() { t.inside_program.to_owned() } else { info.folder.display().to_string() };
+            let values: [(&str, &dyn std::fmt::Display); 8] = [
+                ("place", &place),
+                ("recipe", &info.recipe),
+                ("time", &style::secs(info.load_secs)),
+                ("memory", &style::bytes(info.memory.weights_bytes + info.memory.kv_bytes)),
+                ("adapter", &adapter),
+                ("weights", &style::bytes(info.memory.weights_bytes)),
+                ("cache", &style::bytes(info.memory.kv_bytes)),
+                ("tokens", &status_ui::tokens(info.context, t)),
+            ];
+            let detail = fill(t.model_details, &values);
             let name = Label::new(RichText::new(&info.name).strong());
             if state.is_demo() {
                 // What it is must be read before where it runs.
@@ -88,36 +90,33 @@ fn model_ui(ui: &mut Ui, state: &State, adapter: &str) {
     }
 }
 
-fn context_ui(ui: &mut Ui, used: usize, context: usize) {
-    let share = style::share(used as f64, context as f64);
-    let text = format!("{} / {} tokens", style::grouped(used), style::grouped(context));
-    let mut bar = style::bar(ui, share, BAR_WIDTH).text(RichText::new(text).small());
-    if share > 0.9 {
-        bar = bar.fill(ui.visuals().warn_fg_color.gamma_multiply(0.6));
-    }
-    ui.add(bar).on_hover_text(
-        "How much of the model's context this conversation fills: prompt, pictures and answers",
-    );
-}
-
-fn loading_ui(ui: &mut Ui, loading: &Loading, commands: &mut Vec<Command>) {
-    let cancel = ui.add_enabled(!loading.stopping, egui::Button::new("Cancel"));
-    if cancel.on_hover_text("Stop loading this model").clicked() {
+fn loading_ui(ui: &mut Ui, loading: &Loading, t: &Texts, commands: &mut Vec<Command>) {
+    let cancel = ui.add_enabled(!loading.stopping, egui::Button::new(t.cancel));
+    if cancel.on_hover_text(t.cancel_load_hint).clicked() {
         commands.push(Command::CancelLoad);
     }
     let (done, total) = loading.bytes.unwrap_or_default();
-    let step = if loading.stopping { "Stopping" } else { loading.step };
+    let step = match loading.step {
+        _ if loading.stopping => t.step_stopping,
+        LoadStep::Opening => t.step_opening,
+        LoadStep::Converting => t.step_converting,
+        LoadStep::Uploading => t.step_loading,
+    };
     let text = match loading.bytes {
-        Some(_) => format!("{step} {} of {}", style::bytes(done), style::bytes(total)),
+        Some(_) => {
+            let (done, total) = (style::bytes(done), style::bytes(total));
+            fill(t.step_of, &[("step", &step), ("done", &done), ("total", &total)])
+        }
         None => format!("{step}…"),
     };
     let share = style::share(done as f64, total as f64);
     let bar = ui.add(style::bar(ui, share, BAR_WIDTH * 1.4).text(RichText::new(text).small()));
     if let Some(plan) = &loading.plan {
-        let (weights, cache) = (style::bytes(plan.weights_bytes), style::bytes(plan.kv_bytes));
-        let context = style::count(plan.context, "token", "tokens");
-        bar.on_hover_text(format!(
-            "It will take {weights} for weights and {cache} of KV cache for {context}"
-        ));
+        let values: [(&str, &dyn std::fmt::Display); 3] = [
+            ("weights", &style::bytes(plan.weights_bytes)),
+            ("cache", &style::bytes(plan.kv_bytes)),
+            ("tokens", &status_ui::tokens(plan.context, t)),
+        ];
+        bar.on_hover_text(fill(t.will_take, &values));
     }
 }

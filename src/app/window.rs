@@ -1,29 +1,52 @@
 //! Room `app`: ties state, drawing and eframe together, and opens the window on the engine's own device.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eframe::egui_wgpu::{WgpuConfiguration, WgpuSetup, WgpuSetupExisting};
 use egui::{
-    Align2, CentralPanel, Context, Event, FontId, Frame, LayerId, Margin, Order, Panel, ScrollArea, Ui,
-    ViewportBuilder, ViewportCommand,
+    Align2, CentralPanel, Context, Event, FontId, Frame, Key, LayerId, Margin, Modifiers, Order, Panel,
+    ScrollArea, ThemePreference, Ui, ViewportBuilder, ViewportCommand,
 };
 
+use super::actions::{self, Action};
 use super::backend::Backend;
+use super::chat_ui::ChatView;
+use super::command::Command;
 use super::composition::Composition;
 use super::dialogs::{Chosen, Dialogs};
 use super::frame_meter::FrameMeter;
+use super::history_ui::Naming;
+use super::message_list::ScrollTo;
 use super::pictures::{Origin, Pictures};
-use super::state::{Command, State};
-use super::{chat_ui, composer_ui, empty_ui, samples, settings_ui, status_ui, style, top_bar_ui};
+use super::preferences::{Preferences, Preset, WindowPlace, system_language};
+use super::prompt_ui::PromptView;
+use super::settings_ui::SettingsView;
+use super::state::{News, State};
+use super::texts::{fill, set_language, texts};
+use super::viewing::Viewing;
+use super::{
+    chat_ui, composer_ui, empty_ui, history_ui, menus_ui, plain_text, prompt_ui, samples, settings_ui,
+    status_ui, style, top_bar_ui,
+};
+use crate::chat::history::ConversationId;
+use crate::chat::message::Role;
+use crate::chat::store::{Job, Store};
+use crate::chat::transfer::Format;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, GpuOptions};
+use crate::model::builtin;
 use crate::model::recipe::Recipe;
 
 /// From an event of the engine to the frame that shows it, at most: events that come together share a frame.
 pub(super) const WAKE_DELAY: Duration = Duration::from_millis(8);
+/// Settings and preferences that have changed are kept this long after.
+const KEEP_AFTER: Duration = Duration::from_millis(700);
+/// Steps of the size of everything, as a factor, and its limits.
+const ZOOM_STEP: f32 = 0.1;
+const ZOOM_RANGE: std::ops::RangeInclusive<f32> = 0.5..=4.0;
 /// While something is under way, its times are drawn anew this often, even if nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
 const ICON: &[u8] = include_bytes!("../../assets/icon.png");
@@ -36,30 +59,105 @@ const LINUX_LIBRARIES: &str = "on Debian: apt install libxkbcommon-x11-0 libxcur
 pub struct WindowOptions {
     /// The device to share with the engine.
     pub gpu: GpuOptions,
-    /// A model to load at once.
+    /// A model to load at once; `None`: the one that was open last, or the one in this program.
     pub model: Option<PathBuf>,
+    /// The folder of conversations and preferences; `None`: the system's place for them.
+    pub data: Option<PathBuf>,
+    /// Show the conversation that was changed last, not an empty one.
+    pub show_newest: bool,
     /// The recipe for hub checkpoints; `None`: the engine's choice.
     pub recipe: Option<Recipe>,
     /// Tokens of context to make room for.
     pub context: usize,
 }
 
-/// Opens the window and returns when it is closed.
+/// Where the window keeps what is to outlive it.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// The database of conversations; `None`: they are gone with the window.
+    pub history: Option<PathBuf>,
+    /// The preferences; `None`: not kept.
+    pub preferences: Option<PathBuf>,
+}
+
+impl Places {
+    /// The files in this folder, or in the system's place for them.
+    ///
+    /// # Errors
+    /// The system has no such place.
+    pub fn find(folder: Option<&Path>) -> Result<Self> {
+        let folder = match folder {
+            Some(folder) => folder.to_path_buf(),
+            None => directories::ProjectDirs::from("", "", "ocelli")
+                .map(|dirs| dirs.data_dir().to_path_buf())
+                .ok_or_else(|| {
+                    Error::new("finding the folder for conversations", "this system has no home folder")
+                        .help("set OCELLI_DATA to a folder")
+                })?,
+        };
+        Ok(Self {
+            history: Some(folder.join("conversations.sqlite")),
+            preferences: Some(folder.join("preferences.json")),
+        })
+    }
+}
+
+/// Opens the window and returns when it is closed. When the device is lost, it opens again on another one, or the same one
+/// anew; the conversations are where they were.
 ///
 /// # Errors
 /// There is no display, no device, or the device cannot draw on the display.
-pub fn run(options: WindowOptions) -> Result<()> {
-    const DOING: &str = "opening the window";
+pub fn run(options: &WindowOptions) -> Result<()> {
     check_display()?;
+    let places = Places::find(options.data.as_deref())?;
+    let mut options = options.clone();
+    let mut losses = 0;
+    loop {
+        let lost = run_once(&options, &places)?;
+        let Some(again) = lost else { return Ok(()) };
+        losses += 1;
+        if losses > MOST_LOSSES {
+            return Err(Error::new("opening the window again", "the device was lost again and again")
+                .help("update the graphics driver, or choose another adapter with --adapter")
+                .kind(ErrorKind::DeviceLost));
+        }
+        tracing::warn!("the device was lost; opening the window on a new one");
+        options.model = again.model.or(options.model);
+        options.show_newest = again.has_chat;
+    }
+}
+
+/// A window that lost its device this often in one run of the program stays closed.
+const MOST_LOSSES: u32 = 5;
+
+/// What a window that lost its device leaves for the next one.
+#[derive(Clone, Debug, Default)]
+struct Again {
+    model: Option<PathBuf>,
+    has_chat: bool,
+}
+
+/// One window on one device; what it leaves when the device was lost.
+fn run_once(options: &WindowOptions, places: &Places) -> Result<Option<Again>> {
+    const DOING: &str = "opening the window";
+    let start = Instant::now();
     let gpu = Gpu::new(&options.gpu)?;
     let adapter = gpu.adapter_name().to_owned();
+    let preferences = places.preferences.as_deref().map(Preferences::read).unwrap_or_default();
+    let mut viewport = ViewportBuilder::default()
+        .with_title("Ocelli")
+        .with_app_id("ocelli")
+        .with_inner_size([1100.0, 760.0])
+        .with_min_inner_size([420.0, 320.0])
+        .with_icon(icon()?);
+    if let Some(place) = &preferences.window {
+        viewport = viewport.with_inner_size(place.size).with_maximized(place.maximized);
+        if let Some(position) = place.position {
+            viewport = viewport.with_position(position);
+        }
+    }
     let native = eframe::NativeOptions {
-        viewport: ViewportBuilder::default()
-            .with_title("Ocelli")
-            .with_app_id("ocelli")
-            .with_inner_size([1100.0, 760.0])
-            .with_min_inner_size([420.0, 320.0])
-            .with_icon(icon()?),
+        viewport,
         renderer: eframe::Renderer::Wgpu,
         wgpu_options: WgpuConfiguration {
             wgpu_setup: WgpuSetup::Existing(WgpuSetupExisting {
@@ -72,21 +170,23 @@ pub fn run(options: WindowOptions) -> Result<()> {
         },
         ..eframe::NativeOptions::default()
     };
+    let again = std::rc::Rc::new(std::cell::RefCell::new(None));
+    let (leave, options, places) = (again.clone(), options.clone(), places.clone());
     eframe::run_native(
         "Ocelli",
         native,
         Box::new(move |creation| {
             let ctx = creation.egui_ctx.clone();
             let engine = Engine::start(gpu, Arc::new(move || ctx.request_repaint_after(WAKE_DELAY)))?;
-            let mut app = WindowApp::new(
-                &creation.egui_ctx,
-                Box::new(engine),
-                adapter,
-                State::new(options.context, options.recipe),
-            )?;
-            if let Some(folder) = &options.model {
-                app.state.open_model(folder, &mut *app.backend);
-            }
+            let mut state = State::new(options.context, options.recipe);
+            state.usual_settings.clone_from(&preferences.settings);
+            state.chat.settings.clone_from(&preferences.settings);
+            let ctx = &creation.egui_ctx;
+            let mut app = WindowApp::new(ctx, Box::new(engine), adapter, state, places, preferences)?;
+            app.started = Some(start);
+            app.again = Some(leave);
+            app.open_first_model(options.model);
+            app.state.show_newest = options.show_newest;
             Ok(Box::new(app))
         }),
     )
@@ -96,7 +196,8 @@ pub fn run(options: WindowOptions) -> Result<()> {
             "this adapter may be unable to draw on this display: `ocelli devices` lists others for --adapter",
         ),
         e => with_library_help(Error::new(DOING, e)),
-    })
+    })?;
+    Ok(again.take())
 }
 
 #[cfg(target_os = "linux")]
@@ -132,20 +233,37 @@ fn icon() -> Result<egui::IconData> {
 pub struct WindowApp {
     /// What is true.
     pub state: State,
+    /// What is remembered from one start to the next.
+    pub preferences: Preferences,
+    pub(super) ctx: Context,
     backend: Box<dyn Backend>,
+    store: Store,
+    places: Places,
     adapter: String,
-    pictures: Pictures,
+    pub(super) pictures: Pictures,
     samples: Vec<samples::Shown>,
     /// The window's title as it was set last.
     title: String,
     dialogs: Dialogs,
     composition: Composition,
-    settings_open: bool,
-    /// Scroll to the end of the conversation in the next frame.
-    show_end: bool,
-    /// Which rows stand above the question: progress, errors, no pictures.
+    chat_view: ChatView,
+    settings_view: SettingsView,
+    prompt_view: PromptView,
+    palette: Option<menus_ui::Palette>,
+    sheet_open: bool,
+    naming: Option<Naming>,
+    pub(super) viewing: Option<Viewing>,
+    /// Where to scroll in the next frame.
+    scroll_to: Option<ScrollTo<i64>>,
+    /// Which rows stand above the question.
     composer_rows: (bool, usize, bool),
+    /// Preferences as they were kept last, and when a change was first seen.
+    kept_preferences: String,
+    changed_at: Option<Instant>,
     meter: FrameMeter,
+    /// When the program started, until the first frame has been drawn.
+    started: Option<Instant>,
+    again: Option<std::rc::Rc<std::cell::RefCell<Option<Again>>>>,
 }
 
 impl std::fmt::Debug for WindowApp {
@@ -159,23 +277,57 @@ impl WindowApp {
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub fn new(ctx: &Context, backend: Box<dyn Backend>, adapter: String, state: State) -> Result<Self> {
+    pub fn new(
+        ctx: &Context,
+        backend: Box<dyn Backend>,
+        adapter: String,
+        state: State,
+        places: Places,
+        preferences: Preferences,
+    ) -> Result<Self> {
         style::apply(ctx);
+        set_language(ctx, preferences.language.unwrap_or_else(system_language));
+        ctx.set_theme(preferences.theme_preference());
+        ctx.set_zoom_factor(preferences.zoom);
         ctx.memory_mut(|memory| memory.request_focus(composer_ui::text_id()));
+        let wake = ctx.clone();
+        let store =
+            Store::start(places.history.clone(), Arc::new(move || wake.request_repaint_after(WAKE_DELAY)))?;
         Ok(Self {
             state,
+            kept_preferences: preferences.to_text(),
+            preferences,
+            ctx: ctx.clone(),
             backend,
+            store,
+            places,
             adapter,
             pictures: Pictures::start(ctx)?,
             samples: samples::load(ctx),
             title: String::new(),
             dialogs: Dialogs::default(),
             composition: Composition::default(),
-            settings_open: false,
-            show_end: false,
+            chat_view: ChatView::default(),
+            settings_view: SettingsView::default(),
+            prompt_view: PromptView::default(),
+            palette: None,
+            sheet_open: false,
+            naming: None,
+            viewing: None,
+            scroll_to: None,
             composer_rows: (false, 0, true),
+            changed_at: None,
             meter: FrameMeter::default(),
+            started: None,
+            again: None,
         })
+    }
+
+    /// Loads the model asked for, the one that was open last, or the one in this program.
+    pub fn open_first_model(&mut self, asked: Option<PathBuf>) {
+        let last = self.preferences.last_model.clone().filter(|folder| folder.is_dir());
+        let folder = asked.or(last).unwrap_or_else(|| builtin::NAME.into());
+        self.open_model(folder);
     }
 
     /// Loads a model, as if its folder had been chosen.
@@ -188,55 +340,282 @@ impl WindowApp {
         self.chosen(Chosen::Pictures(files));
     }
 
+    /// Reads conversations from a file, as if it had been chosen.
+    pub fn import(&mut self, file: PathBuf) {
+        self.chosen(Chosen::Import(file));
+    }
+
+    /// Writes conversations to a file, as if it had been chosen: one, or all.
+    pub fn export(&mut self, conversation: Option<ConversationId>, format: Format, to: PathBuf) {
+        self.chosen(Chosen::Export(conversation, format, to));
+    }
+
     fn chosen(&mut self, chosen: Chosen) {
         match chosen {
-            Chosen::Model(folder) => self.state.open_model(&folder, &mut *self.backend),
+            Chosen::Model(folder) => {
+                self.preferences.last_model = (!builtin::is_meant(&folder)).then(|| folder.clone());
+                self.state.open_model(&folder, &mut *self.backend);
+            }
             Chosen::Pictures(files) => {
                 for file in files {
                     let _ = self.pictures.add(&mut self.state, Origin::File(file));
                 }
             }
+            Chosen::Frames(clip, files) => self.pictures.add_frames(&mut self.state, &clip, files),
+            Chosen::Replacement(id, file) => {
+                self.pictures.replace(&mut self.state, id, Origin::File(file));
+            }
+            Chosen::Export(conversation, format, to) => self.state.export(conversation, format, to),
+            Chosen::Import(from) => self.state.import(from),
+            Chosen::Annotated(to) => self.write_annotated(to),
+        }
+    }
+
+    /// The commands that take the keyboard back to the question.
+    fn goes_on_typing(command: &Command) -> bool {
+        match command {
+            Command::Do(action) => matches!(
+                action,
+                Action::NewChat
+                    | Action::Send
+                    | Action::Stop
+                    | Action::Regenerate
+                    | Action::Continue
+                    | Action::AddPictures
+            ),
+            Command::AskSample(_)
+            | Command::OpenChat(..)
+            | Command::RemovePicture(_)
+            | Command::SendEdit
+            | Command::SaveEdit
+            | Command::CancelEdit
+            | Command::Regenerate(_)
+            | Command::Continue(_)
+            | Command::Dismiss(_) => true,
+            _ => false,
         }
     }
 
     fn run_command(&mut self, ctx: &Context, frame: &eframe::Frame, command: Command) {
+        let now = Instant::now();
+        if Self::goes_on_typing(&command) {
+            ctx.memory_mut(|memory| memory.request_focus(composer_ui::text_id()));
+        }
         let (state, backend) = (&mut self.state, &mut *self.backend);
-        let goes_on_typing =
-            !matches!(command, Command::CancelLoad | Command::UseModelDefaults | Command::UseSample(_));
-        let asks = matches!(command, Command::Send | Command::AskAgain | Command::AskSample(_));
         match command {
-            Command::ChooseModel => {
+            Command::Do(action) => self.act(ctx, frame, action),
+            Command::OpenModel(folder) => self.chosen(Chosen::Model(folder)),
+            Command::CancelLoad => state.cancel_load(),
+            Command::UseSample(index) => self.use_sample(index),
+            Command::AskSample(question) => {
+                state.ask_sample(question, backend, now);
+                self.scroll_to = Some(ScrollTo::End);
+            }
+            Command::RemovePicture(id) => state.remove_picture(id),
+            Command::MovePicture(id, to) => state.move_picture(id, to),
+            Command::ReplacePicture(id) => self.dialogs.choose_replacement(ctx, frame, id),
+            Command::SetClip(id, is_clip) => state.set_clip(id, is_clip),
+            Command::Look(look) => self.viewing = Some(Viewing::new(look)),
+            Command::WantPicture(attachment) => state.want_picture(&attachment),
+            Command::Dismiss(id) => state.dismiss(id),
+            Command::Undo(id) => state.undo(Some(id)),
+            Command::UseModelDefaults => state.use_model_defaults(),
+            Command::OpenChat(id, message) => {
+                state.open_chat(id, message);
+                self.chat_view.marked = message;
+                self.scroll_to = message.is_none().then_some(ScrollTo::End);
+            }
+            Command::StartRename(id) => self.start_naming(id, false),
+            Command::StartFolder(id) => self.start_naming(id, true),
+            Command::Rename(id, title) => state.rename(id, &title),
+            Command::Pin(id, pinned) => state.pin(id, pinned),
+            Command::Folder(id, folder) => state.set_folder(id, &folder),
+            Command::DeleteChat(id) => state.delete_chat(id, now),
+            Command::Export(id, format) => self.choose_export(ctx, frame, id, format),
+            Command::Edit(id) => {
+                state.edit(id);
+                ctx.memory_mut(|memory| memory.request_focus(chat_ui::editing_id()));
+            }
+            Command::SendEdit => self.send_edit(now),
+            Command::SaveEdit => {
+                state.save_edit();
+            }
+            Command::CancelEdit => state.cancel_edit(),
+            Command::Regenerate(id) => state.regenerate(id, backend, now),
+            Command::Continue(id) => state.continue_answer(id, backend, now),
+            Command::ShowBranch(id) => state.show_branch(id),
+            Command::DeleteBranch(id) => state.delete_branch(id, now),
+            Command::Copy(text) => ctx.copy_text(text),
+            Command::ClosePrompt => state.close_preview(),
+            Command::ExportAnnotated(name) => self.dialogs.choose_annotated(ctx, frame, &name),
+            Command::SavePreset(name) => self.save_preset(&name),
+            Command::UsePreset(index) => {
+                if let Some(preset) = self.preferences.presets.get(index) {
+                    state.chat.settings.clone_from(&preset.settings);
+                }
+            }
+            Command::UseRecommended(pictures) => state.chat.settings.use_recommended(pictures),
+            Command::DeletePreset(index) => {
+                if index < self.preferences.presets.len() {
+                    self.preferences.presets.remove(index);
+                }
+            }
+            Command::SetLanguage(language) => {
+                self.preferences.language = Some(language);
+                set_language(ctx, language);
+            }
+        }
+    }
+
+    /// Does what a row of the table says.
+    fn act(&mut self, ctx: &Context, frame: &eframe::Frame, action: Action) {
+        let now = Instant::now();
+        let id = self.state.chat.id;
+        let (state, backend) = (&mut self.state, &mut *self.backend);
+        match action {
+            Action::NewChat => state.new_chat(),
+            Action::OpenModel => {
                 let near = state.last_folder.as_ref().and_then(|folder| folder.parent()).map(PathBuf::from);
                 self.dialogs.choose_model(ctx, frame, near);
             }
-            Command::ChoosePictures => self.dialogs.choose_pictures(ctx, frame),
-            Command::OpenModel(folder) => state.open_model(&folder, backend),
-            Command::CancelLoad => state.cancel_load(),
-            Command::RemovePicture(id) => state.remove_picture(id),
-            Command::UseSample(index) => {
-                if let Some(shown) = self.samples.get(index).filter(|_| state.chosen_sample() != Some(index))
-                {
-                    match samples::file(&shown.sample) {
-                        Ok((name, bytes)) => {
-                            let picture = self.pictures.add(state, Origin::Bytes(name, bytes));
-                            state.sample_added(index, picture);
-                        }
-                        Err(error) => state.report(&error),
+            Action::UseDemo => self.chosen(Chosen::Model(builtin::NAME.into())),
+            Action::AddPictures => self.dialogs.choose_pictures(ctx, frame),
+            Action::AddFrames => self.dialogs.choose_frames(ctx, frame),
+            Action::ExportChat => self.choose_export(ctx, frame, Some(id), Format::Json),
+            Action::ExportMarkdown => self.choose_export(ctx, frame, Some(id), Format::Markdown),
+            Action::ExportAll => self.choose_export(ctx, frame, None, Format::Json),
+            Action::Import => self.dialogs.choose_import(ctx, frame),
+            Action::Quit => ctx.send_viewport_cmd(ViewportCommand::Close),
+            Action::Send => {
+                state.send(backend, now);
+                self.scroll_to = Some(ScrollTo::End);
+            }
+            Action::Stop => state.stop(),
+            Action::EditLast => {
+                state.edit_last();
+                ctx.memory_mut(|memory| memory.request_focus(chat_ui::editing_id()));
+            }
+            Action::Regenerate | Action::Continue => {
+                if let Some(last) = state.chat.last().map(|entry| entry.id) {
+                    if action == Action::Regenerate {
+                        state.regenerate(last, backend, now);
+                    } else {
+                        state.continue_answer(last, backend, now);
                     }
+                    self.scroll_to = Some(ScrollTo::End);
                 }
             }
-            Command::AskSample(question) => state.ask_sample(question, backend, Instant::now()),
-            Command::Send => state.send(backend, Instant::now()),
-            Command::Stop => state.stop(),
-            Command::AskAgain => state.ask_again(backend, Instant::now()),
-            Command::NewChat => state.new_chat(),
-            Command::Dismiss(id) => state.dismiss(id),
-            Command::UseModelDefaults => state.use_model_defaults(),
+            Action::CopyAnswer => {
+                let path = state.chat.tree.path().iter().rev();
+                let answer =
+                    path.filter_map(|id| state.chat.tree.get(*id)).find(|e| e.role == Role::Assistant);
+                if let Some(answer) = answer {
+                    ctx.copy_text(plain_text::plain_text(&answer.text));
+                }
+            }
+            Action::Undo => state.undo(None),
+            Action::Rename => self.start_naming(id, false),
+            Action::Pin => {
+                if let Some(pinned) = state.listed(id).map(|conversation| conversation.pinned) {
+                    state.pin(id, !pinned);
+                }
+            }
+            Action::DeleteChat => state.delete_chat(id, now),
+            Action::PreviousChat | Action::NextChat => self.step_chat(action == Action::NextChat),
+            Action::Search => {
+                self.preferences.history_open = true;
+                ctx.memory_mut(|memory| memory.request_focus(history_ui::search_id()));
+            }
+            Action::Palette => {
+                self.palette = match self.palette {
+                    Some(_) => None,
+                    None => Some(menus_ui::Palette::default()),
+                }
+            }
+            Action::Shortcuts => self.sheet_open = !self.sheet_open,
+            Action::ToggleHistory => self.preferences.history_open = !self.preferences.history_open,
+            Action::ToggleSettings => self.preferences.settings_open = !self.preferences.settings_open,
+            Action::ShowPrompt => state.make_preview(backend),
+            Action::ZoomIn => zoom_by(ctx, ZOOM_STEP),
+            Action::ZoomOut => zoom_by(ctx, -ZOOM_STEP),
+            Action::ZoomReset => ctx.set_zoom_factor(1.0),
+            Action::ThemeSystem => ctx.set_theme(ThemePreference::System),
+            Action::ThemeLight => ctx.set_theme(ThemePreference::Light),
+            Action::ThemeDark => ctx.set_theme(ThemePreference::Dark),
         }
-        self.show_end |= asks;
-        if goes_on_typing {
-            ctx.memory_mut(|memory| memory.request_focus(composer_ui::text_id()));
+    }
+
+    /// Puts a sample's picture into the draft.
+    fn use_sample(&mut self, index: usize) {
+        let is_new = self.state.chosen_sample() != Some(index);
+        let Some(shown) = self.samples.get(index).filter(|_| is_new) else { return };
+        match samples::file(&shown.sample) {
+            Ok((name, bytes)) => {
+                let picture = self.pictures.add(&mut self.state, Origin::Bytes(name, bytes));
+                self.state.sample_added(index, picture);
+            }
+            Err(error) => self.state.report(&error),
         }
+    }
+
+    fn start_naming(&mut self, id: ConversationId, is_folder: bool) {
+        if let Some(conversation) = self.state.listed(id) {
+            let text = if is_folder { conversation.folder.clone() } else { conversation.title.clone() };
+            self.naming = Some(Naming { id, text, is_folder, had_focus: false });
+            self.preferences.history_open = true;
+        }
+    }
+
+    /// Sends a changed question; of a changed answer, has the model go on from its end.
+    fn send_edit(&mut self, now: Instant) {
+        let is_answer = self.state.chat.editing.as_ref().is_some_and(|editing| {
+            self.state.chat.tree.get(editing.message).is_some_and(|entry| entry.role == Role::Assistant)
+        });
+        let backend = &mut *self.backend;
+        if is_answer {
+            if self.state.cannot_ask().is_none()
+                && let Some(answer) = self.state.save_edit()
+            {
+                self.state.continue_answer(answer, backend, now);
+            }
+        } else {
+            self.state.send_edit(backend, now);
+        }
+    }
+
+    fn step_chat(&mut self, down: bool) {
+        let shown: Vec<ConversationId> =
+            self.state.list.iter().filter(|c| c.messages > 0).map(|c| c.id).collect();
+        let here = shown.iter().position(|id| *id == self.state.chat.id);
+        let to = match (here, down) {
+            (Some(at), true) => at + 1,
+            (Some(at), false) => at.wrapping_sub(1),
+            (None, _) => 0,
+        };
+        if let Some(id) = shown.get(to) {
+            self.state.open_chat(*id, None);
+            self.scroll_to = Some(ScrollTo::End);
+        }
+    }
+
+    fn choose_export(
+        &mut self,
+        ctx: &Context,
+        frame: &eframe::Frame,
+        id: Option<ConversationId>,
+        format: Format,
+    ) {
+        let title = id.and_then(|id| self.state.listed(id)).map(|conversation| conversation.title.as_str());
+        let safe = |c: char| if c.is_alphanumeric() || "-_ ".contains(c) { c } else { '_' };
+        let name: String = title.unwrap_or("ocelli").chars().map(safe).take(60).collect();
+        let name = if name.trim().is_empty() { "ocelli" } else { name.trim() };
+        self.dialogs.choose_export(ctx, frame, (id, format, name));
+    }
+
+    fn save_preset(&mut self, name: &str) {
+        let preset = Preset { name: name.trim().to_owned(), settings: self.state.chat.settings.clone() };
+        self.preferences.presets.retain(|other| other.name != preset.name);
+        self.preferences.presets.push(preset);
     }
 
     /// Pictures and folders that were dropped or pasted.
@@ -261,6 +640,120 @@ impl WindowApp {
             let _ = self.pictures.add(&mut self.state, Origin::Pixels(pixels));
         }
     }
+
+    /// What the keys of the table ask for. Escape goes to what is open, then to the answer.
+    fn take_keys(&mut self, ctx: &Context, commands: &mut Vec<Command>) {
+        if self.composition.is_composing() {
+            return;
+        }
+        let is_covered = self.palette.is_some() || self.sheet_open || self.viewing.is_some();
+        ctx.input_mut(|input| {
+            commands.extend(actions::pressed(input).into_iter().map(Command::Do));
+            if is_covered || self.state.preview.is_some() || self.naming.is_some() {
+                return;
+            }
+            if !self.state.search.query.is_empty() && input.consume_key(Modifiers::NONE, Key::Escape) {
+                self.state.search.query.clear();
+            } else if self.state.chat.editing.is_some() && input.consume_key(Modifiers::NONE, Key::Escape) {
+                commands.push(Command::CancelEdit);
+            } else if self.state.progress().is_some() && input.consume_key(Modifiers::NONE, Key::Escape) {
+                commands.push(Command::Do(Action::Stop));
+            }
+        });
+    }
+
+    /// Keeps what has changed: messages at once, settings and preferences when the user is done with them.
+    fn keep(&mut self, ctx: &Context, now: Instant) {
+        for job in std::mem::take(&mut self.state.jobs) {
+            self.store.send(job);
+        }
+        if ctx.input(|input| input.pointer.any_down()) {
+            return;
+        }
+        self.state.keep_settings();
+        self.preferences.set_theme(ctx.options(|options| options.theme_preference));
+        self.preferences.zoom = ctx.zoom_factor();
+        self.preferences.settings.clone_from(&self.state.usual_settings);
+        let place = ctx.input(|input| {
+            let viewport = input.viewport();
+            let size = viewport.inner_rect?.size();
+            let position = viewport.outer_rect.map(|rect| [rect.min.x, rect.min.y]);
+            let maximized = viewport.maximized.unwrap_or(false);
+            Some(WindowPlace { position, size: [size.x, size.y], maximized })
+        });
+        if let Some(place) = place {
+            // The size to come back to from a window that fills the screen is the one it had before.
+            match &mut self.preferences.window {
+                Some(kept) if place.maximized => kept.maximized = true,
+                window => *window = Some(place),
+            }
+        }
+        let Some(path) = &self.places.preferences else { return };
+        let text = self.preferences.to_text();
+        if text == self.kept_preferences {
+            self.changed_at = None;
+            return;
+        }
+        let changed = *self.changed_at.get_or_insert(now);
+        if now.saturating_duration_since(changed) >= KEEP_AFTER {
+            self.store.send(Job::WritePreferences { path: path.clone(), text: text.clone() });
+            self.kept_preferences = text;
+            self.changed_at = None;
+        } else {
+            ctx.request_repaint_after(KEEP_AFTER);
+        }
+    }
+
+    fn poll_history(&mut self, ctx: &Context) {
+        let t = texts(ctx);
+        let events: Vec<_> = self.store.events().collect();
+        for event in events {
+            match self.state.history_event(event) {
+                None => {}
+                Some(News::Exported(to, n)) => {
+                    let text = fill(t.exported, &[("n", &n), ("file", &to.display())]);
+                    self.state.tell(text, false);
+                }
+                Some(News::Imported(n)) => self.state.tell(fill(t.imported, &[("n", &n)]), false),
+                Some(News::SavingFails(error)) => {
+                    self.state.tell(format!("{} {error}", t.saving_fails), true);
+                }
+                Some(News::SavingWorks) => {
+                    self.state.notices.retain(|notice| !notice.text.starts_with(t.saving_fails));
+                    self.state.tell(t.saving_works.to_owned(), false);
+                }
+            }
+        }
+        if let Some(id) = self.state.bring_into_sight
+            && self.state.chat.tree.path().contains(&id)
+        {
+            self.state.bring_into_sight = None;
+            self.scroll_to = Some(ScrollTo::Item(id.0));
+        }
+        for path in std::mem::take(&mut self.pictures.annotated) {
+            self.state.tell(fill(t.picture_written, &[("file", &path.display())]), false);
+        }
+    }
+
+    /// A lost device takes the window with it; the next one begins where this one ended.
+    fn leave_lost_device(&mut self, ctx: &Context) {
+        if !self.state.device_lost {
+            return;
+        }
+        let Some(again) = self.again.take() else { return };
+        self.state.keep_settings();
+        for job in std::mem::take(&mut self.state.jobs) {
+            self.store.send(job);
+        }
+        let has_chat = self.state.chat.is_kept;
+        again.replace(Some(Again { model: self.state.last_folder.clone(), has_chat }));
+        ctx.send_viewport_cmd(ViewportCommand::Close);
+    }
+}
+
+fn zoom_by(ctx: &Context, step: f32) {
+    let to = ((ctx.zoom_factor() + step) * 10.0).round_ties_even() / 10.0;
+    ctx.set_zoom_factor(to.clamp(*ZOOM_RANGE.start(), *ZOOM_RANGE.end()));
 }
 
 impl eframe::App for WindowApp {
@@ -271,67 +764,129 @@ impl eframe::App for WindowApp {
                 Err(error) => self.state.report(&error),
             }
         }
+        self.poll_history(ctx);
         self.pictures.poll(ctx, &mut self.state);
         self.state.poll(&mut *self.backend, Instant::now());
+        self.keep(ctx, Instant::now());
+        self.leave_lost_device(ctx);
     }
 
     fn ui(&mut self, ui: &mut Ui, frame: &mut eframe::Frame) {
         let now = Instant::now();
         self.meter.frame(now, self.state.is_busy());
+        if let Some(started) = self.started.take() {
+            tracing::debug!("first frame {:.0} ms after the start", started.elapsed().as_secs_f64() * 1e3);
+        }
         let title = self.state.title();
         if self.title != title {
             ui.ctx().send_viewport_cmd(ViewportCommand::Title(title.clone()));
             self.title = title;
         }
-        self.take_input(&ui.ctx().clone());
+        let ctx = ui.ctx().clone();
+        self.take_input(&ctx);
         let mut commands = Vec::new();
+        self.take_keys(&ctx, &mut commands);
+        self.panels_ui(ui, now, &mut commands);
+        self.overlays_ui(&ctx, &mut commands);
+        drop_overlay(&ctx);
+        for command in commands {
+            // A picture that is asked for in each frame until it is there is no reason for another frame.
+            if !matches!(command, Command::WantPicture(_)) {
+                ctx.request_repaint();
+            }
+            self.run_command(&ctx, frame, command);
+        }
+        for job in std::mem::take(&mut self.state.jobs) {
+            self.store.send(job);
+        }
+        if self.state.is_busy() {
+            ctx.request_repaint_after(TICK);
+        }
+    }
+
+    fn on_exit(&mut self) {
+        self.state.stop_all();
+        self.state.poll(&mut *self.backend, Instant::now());
+        self.state.keep_settings();
+        for job in std::mem::take(&mut self.state.jobs) {
+            self.store.send(job);
+        }
+        let text = self.preferences.to_text();
+        if let Some(path) = self.places.preferences.clone().filter(|_| text != self.kept_preferences) {
+            self.store.send(Job::WritePreferences { path, text });
+        }
+    }
+}
+
+impl WindowApp {
+    fn panels_ui(&mut self, ui: &mut Ui, now: Instant, commands: &mut Vec<Command>) {
+        let open = (self.preferences.history_open, self.preferences.settings_open);
         Panel::top("top bar").frame(panel_frame(ui)).show(ui, |ui| {
-            top_bar_ui::top_bar_ui(ui, &self.state, &self.adapter, &mut self.settings_open, &mut commands);
+            top_bar_ui::top_bar_ui(ui, &self.state, &self.adapter, open, commands);
         });
+        let mut history_open = open.0;
+        Panel::left("history")
+            .resizable(true)
+            .default_size(self.preferences.history_width.clamp(160.0, 420.0))
+            .size_range(160.0..=420.0)
+            .show_collapsible(ui, &mut history_open, |ui| {
+                self.preferences.history_width = ui.max_rect().width();
+                history_ui::history_ui(ui, &mut self.state, &mut self.naming, commands);
+            });
+        let mut settings_open = open.1;
         Panel::right("settings")
             .resizable(true)
-            .default_size(300.0)
+            .default_size(self.preferences.settings_width.clamp(240.0, 420.0))
             .size_range(240.0..=420.0)
-            .show_collapsible(ui, &mut self.settings_open, |ui| {
+            .show_collapsible(ui, &mut settings_open, |ui| {
+                self.preferences.settings_width = ui.max_rect().width();
                 ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-                    settings_ui::settings_ui(ui, &mut self.state, &mut commands);
+                    let (preferences, view) = (&mut self.preferences, &mut self.settings_view);
+                    settings_ui::settings_ui(ui, &mut self.state, preferences, view, commands);
                 });
             });
+        // Both can be dragged open and shut.
+        (self.preferences.history_open, self.preferences.settings_open) = (history_open, settings_open);
         Panel::bottom("composer").frame(panel_frame(ui)).show(ui, |ui| {
-            status_ui::notices_ui(ui, &self.state.notices, &mut commands);
+            status_ui::notices_ui(ui, &self.state.notices, commands);
+            status_ui::undo_ui(ui, &self.state, now, commands);
             if let Some(progress) = self.state.progress() {
                 status_ui::progress_ui(ui, progress, now);
             }
-            composer_ui::composer_ui(
-                ui,
-                &mut self.state,
-                &self.pictures,
-                &mut self.composition,
-                &mut commands,
-            );
+            composer_ui::composer_ui(ui, &mut self.state, &self.pictures, &mut self.composition, commands);
         });
-        let to_end = std::mem::take(&mut self.show_end);
-        let rows =
-            (self.state.progress().is_some(), self.state.notices.len(), self.state.draft.pictures.is_empty());
+        let rows = (
+            self.state.progress().is_some(),
+            self.state.notices.len() + self.state.undo.len(),
+            self.state.chat.draft.pictures.is_empty(),
+        );
         if std::mem::replace(&mut self.composer_rows, rows) != rows {
             // The panel was laid out with the height it had before.
             ui.ctx().request_discard("rows came or went above the question");
         }
         CentralPanel::default().show(ui, |ui| {
-            if self.state.turns.is_empty() {
-                empty_ui::empty_ui(ui, &self.state, &self.samples, &mut commands);
+            if self.state.chat.is_loading {
+                ui.centered_and_justified(|ui| ui.weak(texts(ui.ctx()).chat_still_loading));
+            } else if self.state.chat.tree.path().is_empty() {
+                empty_ui::empty_ui(ui, &self.state, &self.samples, commands);
             } else {
-                chat_ui::chat_ui(ui, &self.state, &self.pictures, to_end, &mut commands);
+                self.chat_view.as_text = !self.preferences.markdown;
+                let to = self.scroll_to.take();
+                chat_ui::chat_ui(ui, &mut self.state, &mut self.chat_view, &self.pictures, to, commands);
             }
         });
-        drop_overlay(ui.ctx());
-        let ctx = ui.ctx().clone();
-        for command in commands {
-            self.run_command(&ctx, frame, command);
-            ctx.request_repaint();
+    }
+
+    fn overlays_ui(&mut self, ctx: &Context, commands: &mut Vec<Command>) {
+        self.viewing_ui(ctx, commands);
+        prompt_ui::prompt_ui(ctx, &self.state, &mut self.prompt_view, commands);
+        if self.sheet_open {
+            self.sheet_open = menus_ui::sheet_ui(ctx);
         }
-        if self.state.is_busy() {
-            ctx.request_repaint_after(TICK);
+        if let Some(palette) = &mut self.palette
+            && !menus_ui::palette_ui(ctx, &self.state, palette, commands)
+        {
+            self.palette = None;
         }
     }
 }
@@ -345,14 +900,12 @@ fn drop_overlay(ctx: &Context) {
     if ctx.input(|input| input.raw.hovered_files.is_empty()) {
         return;
     }
+    let t = texts(ctx);
     let painter = ctx.layer_painter(LayerId::new(Order::Foreground, egui::Id::unique("drop overlay")));
     let (rect, visuals) = (ctx.content_rect(), ctx.global_style().visuals.clone());
     painter.rect_filled(rect, 0.0, visuals.extreme_bg_color.gamma_multiply(0.94));
     let (font, colour) = (FontId::proportional(24.0), visuals.strong_text_color());
-    for (text, place) in [
-        ("Drop pictures to add them,", Align2::CENTER_BOTTOM),
-        ("or a model folder to open it", Align2::CENTER_TOP),
-    ] {
+    for (text, place) in [(t.drop_pictures, Align2::CENTER_BOTTOM), (t.drop_model, Align2::CENTER_TOP)] {
         painter.text(rect.center(), place, text, font.clone(), colour);
     }
 }

@@ -1,9 +1,11 @@
-//! Room `chat`: boxes and points in an answer. Qwen3-VL writes them as JSON, fenced or bare, in coordinates from 0 to 1000 of each
-//! side of the picture: `{"bbox_2d": [x1, y1, x2, y2], "label": "cat"}`, `{"point_2d": [x, y], "label": "eye"}`, one object or a
-//! list. What is still coming in, or cut off, gives the objects that are whole. Pure text work.
+//! Room `chat`: boxes and points in an answer. Qwen3-VL writes them as JSON, fenced or bare, in coordinates from 0 to
+//! 1000 of each side of the picture: `{"bbox_2d": [x1, y1, x2, y2], "label": "cat"}`, `{"point_2d": [x, y], "label":
+//! "eye"}`, one object or a list. What is still coming in, or cut off, gives the objects that are whole. Pure text
+//! work.
 
 use std::ops::Range;
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 /// Coordinates run from 0 to this.
@@ -53,55 +55,58 @@ pub struct Found {
     pub range: Range<usize>,
 }
 
-/// Everything found in an answer, in its order.
+/// Everything found in an answer, in its order. The work is bounded by a multiple of the answer's length, whatever is
+/// in it: what is hidden behind many braces that lead to nothing may stay unfound.
 #[must_use]
 pub fn find(answer: &str) -> Vec<Found> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(start) = answer.get(at..).and_then(|rest| rest.find('{')).map(|i| at + i) {
-        match object_end(answer, start) {
-            Some(end) => {
-                match answer.get(start..end).and_then(|text| serde_json::from_str::<Value>(text).ok()) {
-                    Some(value) => {
-                        collect(&value, start..end, &mut found);
-                        at = end;
-                    }
-                    None => at = start + 1,
-                }
-            }
-            // Not closed yet: whole objects may lie inside.
-            None => at = start + 1,
-        }
-    }
-    found
+    find_counted(answer).0
 }
 
-/// The byte after the brace that closes the one at `start`; strings and escapes are understood.
-fn object_end(text: &str, start: usize) -> Option<usize> {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for (i, byte) in text.bytes().enumerate().skip(start) {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
+/// [`find`], and the work it was: bytes looked at, and a share for each attempt that led to nothing.
+fn find_counted(answer: &str) -> (Vec<Found>, usize) {
+    /// What such an attempt costs besides the bytes it reads.
+    const ATTEMPT: usize = 64;
+    let mut found = Vec::new();
+    // Behind the last key that makes a place there is nothing to find.
+    let Some(last) = ["\"bbox", "\"point"].iter().filter_map(|key| answer.rfind(key)).max() else {
+        return (found, 0);
+    };
+    // A list that is still coming in is read once as a whole, and once more object by object.
+    let most = answer.len().saturating_mul(8).saturating_add(1 << 16);
+    let (mut at, mut work) = (0, 0);
+    while let Some(start) = answer.get(at..=last).and_then(|rest| rest.find('{')).map(|i| at + i) {
+        at = start + 1;
+        let Some(rest) = answer.get(start..) else { break };
+        // Only a string can begin an object that holds something.
+        if !rest.get(1..).is_some_and(|inner| inner.trim_start().starts_with('"')) {
             continue;
         }
-        match byte {
-            b'"' => in_string = true,
-            b'{' => depth += 1,
-            b'}' => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 {
-                    return Some(i + 1);
+        // Where it ends is found without keeping anything of it.
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<IgnoredAny>();
+        match values.next() {
+            Some(Ok(IgnoredAny)) => {
+                let end = start + values.byte_offset();
+                work += end - start;
+                if let Some(value) = answer.get(start..end).and_then(|text| serde_json::from_str(text).ok()) {
+                    collect(&value, start..end, &mut found);
+                    at = end;
                 }
             }
-            _ => {}
+            // Not closed yet, or no JSON: whole objects may lie inside.
+            Some(Err(e)) => work += offset(rest, e.line(), e.column()) + ATTEMPT,
+            None => {}
+        }
+        if work > most {
+            break;
         }
     }
-    None
+    (found, work)
+}
+
+/// How many bytes of a text lie before this line and column (both from 1).
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    before + column
 }
 
 /// Objects with a place in a value, itself included.
@@ -215,6 +220,33 @@ mod tests {
         assert!((place.overlap(Place::Box([0.0, 0.0, 500.0, 250.0])) - 0.5).abs() < 1e-12);
         assert!(place.overlap(Place::Box([600.0, 0.0, 700.0, 250.0])) < 1e-12);
         assert!(place.overlap(Place::Point([1.0, 1.0])) < 1e-12);
+    }
+
+    #[test]
+    fn the_work_grows_with_the_length_and_not_with_its_square() {
+        let closing = "{\"bbox_2d\": [1, 2, 3, 4]}";
+        for piece in [
+            "{",
+            "{ ",
+            "{\"",
+            "{\"a\":",
+            "{\"a\":[",
+            "{\"a\":[1,1,1,1,1,{},",
+            "{\":",
+            "[{\"a\":\"",
+            "{\\\"",
+            "{}",
+            "}",
+        ] {
+            let text = piece.repeat((1 << 20) / piece.len()) + closing;
+            let (_, work) = find_counted(&text);
+            // The last attempt may go on to the end.
+            assert!(work <= 9 * text.len() + (1 << 17), "{piece}: {work}");
+        }
+        assert_eq!(find(&("{".repeat(1 << 20) + closing)).len(), 1);
+        let many = format!("[{}", format!("{closing},").repeat(1 << 12));
+        assert_eq!(find_counted(&many).0.len(), 1 << 12);
+        assert_eq!(find(&format!("{{\"all\": {many}")).len(), 1 << 12);
     }
 
     proptest::proptest! {

@@ -6,5 +6,7 @@ pub mod grounding;
 pub mod history;
 pub mod message;
 pub mod openai;
+pub mod store;
 pub mod template;
+pub mod transfer;
 pub mod tree;

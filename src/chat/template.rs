@@ -28,6 +28,8 @@ const DOING: &str = "rendering the chat template";
 pub struct RenderOptions<'a> {
     /// Ends the prompt with the beginning of the assistant's turn.
     pub add_generation_prompt: bool,
+    /// What the assistant's answer begins with, behind the generation prompt: the model goes on from there.
+    pub answer_start: Option<&'a str>,
     /// Tools the model may call: a list of JSON schemas.
     pub tools: Option<&'a Value>,
     /// Writes "Picture 1: " and the like before pictures and clips.
@@ -165,7 +167,11 @@ impl ChatTemplate {
             None => self.env.get_template("default"),
         };
         let text = template.and_then(|template| template.render(jinja(Value::Object(context))));
-        text.map(|text| MarkedText::new(text, Some(mark))).map_err(|e| match e.kind() {
+        let with_start = |mut text: String| {
+            text.push_str(&added.mark(options.answer_start.unwrap_or_default(), mark, Literals::Special));
+            MarkedText::new(text, Some(mark))
+        };
+        text.map(with_start).map_err(|e| match e.kind() {
             minijinja::ErrorKind::OutOfFuel => {
                 Error::new(DOING, "it takes too long").at(&self.file).help("shorten the chat")
             }
@@ -192,6 +198,7 @@ impl ChatTemplate {
         }
         each_text(options.tools.unwrap_or(&Value::Null), &mut note);
         options.extra.values().for_each(|value| each_text(value, &mut note));
+        note(options.answer_start.unwrap_or_default());
         used.sort_unstable();
         MARKS.into_iter().find(|mark| used.binary_search(mark).is_err()).ok_or_else(|| {
             Error::new(DOING, "the messages use every private character there is").help("shorten the text")

@@ -133,6 +133,8 @@ pub struct Tree {
     /// Followers of a message (`None`: beginnings), oldest first.
     followers: HashMap<Option<MessageId>, Vec<MessageId>>,
     chosen_beginning: Option<MessageId>,
+    /// The messages shown, first to last: a long conversation is not walked through for each frame.
+    path: Vec<MessageId>,
 }
 
 impl Tree {
@@ -153,6 +155,7 @@ impl Tree {
         for entry in tree.entries.values() {
             tree.followers.entry(entry.parent).or_default().push(entry.id);
         }
+        tree.walk();
         tree
     }
 
@@ -226,14 +229,15 @@ impl Tree {
 
     /// The messages shown, first to last.
     #[must_use]
-    pub fn path(&self) -> Vec<MessageId> {
-        let mut path = Vec::new();
-        let mut at = None;
-        while let Some(next) = self.shown_follower(at) {
-            path.push(next);
-            at = Some(next);
+    pub fn path(&self) -> &[MessageId] {
+        &self.path
+    }
+
+    fn walk(&mut self) {
+        self.path.clear();
+        while let Some(next) = self.shown_follower(self.path.last().copied()) {
+            self.path.push(next);
         }
-        path
     }
 
     /// The messages from the beginning to this one, itself included; empty for a number that is not there.
@@ -284,6 +288,7 @@ impl Tree {
                 None => self.chosen_beginning = Some(id),
             }
         }
+        self.walk();
     }
 
     /// A message and all that follows it, each after its parent.
@@ -308,7 +313,9 @@ impl Tree {
         for id in &branch {
             self.followers.remove(&Some(*id));
         }
-        branch.iter().filter_map(|id| self.entries.remove(id)).collect()
+        let removed = branch.iter().filter_map(|id| self.entries.remove(id)).collect();
+        self.walk();
+        removed
     }
 
     /// Puts a branch back that was taken out, and shows it.
@@ -324,8 +331,9 @@ impl Tree {
                 entry.chosen = chosen;
             }
         }
-        if let Some(first) = first {
-            self.choose(first);
+        match first {
+            Some(first) => self.choose(first),
+            None => self.walk(),
         }
     }
 }
@@ -361,11 +369,11 @@ mod tests {
     #[test]
     fn the_newest_branch_is_shown_until_another_is_chosen() {
         let mut tree = branched();
-        assert_eq!(numbers(&tree.path()), [1, 7]);
+        assert_eq!(numbers(tree.path()), [1, 7]);
         tree.choose(MessageId(4));
-        assert_eq!(numbers(&tree.path()), [1, 2, 3, 4]);
+        assert_eq!(numbers(tree.path()), [1, 2, 3, 4]);
         tree.choose(MessageId(5));
-        assert_eq!(numbers(&tree.path()), [1, 2, 5, 6]);
+        assert_eq!(numbers(tree.path()), [1, 2, 5, 6]);
         assert_eq!(numbers(&tree.path_to(MessageId(6))), [1, 2, 5, 6]);
         assert!(tree.path_to(MessageId(99)).is_empty());
     }
@@ -387,9 +395,9 @@ mod tests {
         let before = tree.clone();
         let removed = tree.remove_branch(MessageId(2));
         assert_eq!(removed.len(), 5);
-        assert_eq!(numbers(&tree.path()), [1, 7]);
+        assert_eq!(numbers(tree.path()), [1, 7]);
         tree.restore(removed);
-        assert_eq!(numbers(&tree.path()), numbers(&before.path()));
+        assert_eq!(numbers(tree.path()), numbers(before.path()));
         assert_eq!(tree.len(), before.len());
         assert_eq!(tree.entries().collect::<Vec<_>>(), before.entries().collect::<Vec<_>>());
     }
@@ -409,23 +417,23 @@ mod tests {
         let mut tree = branched();
         tree.choose(MessageId(4));
         tree.add(entry(8, 1));
-        assert_eq!(numbers(&tree.path()), [1, 8]);
+        assert_eq!(numbers(tree.path()), [1, 8]);
         tree.add(entry(9, 77));
-        assert_eq!(numbers(&tree.path()), [9]);
+        assert_eq!(numbers(tree.path()), [9]);
     }
 
     proptest::proptest! {
         #[test]
         fn every_message_of_any_list_is_reached_once(parents in proptest::collection::vec(0_i64..40, 1..30)) {
-            let entries = parents.iter().enumerate().map(|(i, parent)| entry(i as i64 + 1, *parent));
+            let entries = (1_i64..).zip(&parents).map(|(id, parent)| entry(id, *parent));
             let tree = Tree::new(entries, None);
             let mut seen: Vec<MessageId> =
                 tree.followers(None).iter().flat_map(|id| tree.branch(*id)).collect();
             seen.sort_unstable();
-            let all: Vec<MessageId> = (1..=parents.len() as i64).map(MessageId).collect();
+            let all: Vec<MessageId> = (1_i64..).zip(&parents).map(|(id, _)| MessageId(id)).collect();
             proptest::prop_assert_eq!(seen, all);
             for id in tree.path() {
-                proptest::prop_assert!(tree.siblings(id).is_some());
+                proptest::prop_assert!(tree.siblings(*id).is_some());
             }
         }
     }

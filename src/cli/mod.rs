@@ -38,6 +38,9 @@ pub struct Cli {
     /// Model and device for the window
     #[command(flatten)]
     pub window: ModelArgs,
+    /// Folder for the window's conversations and preferences instead of the system's place for them
+    #[arg(long, value_name = "FOLDER", env = "OCELLI_DATA", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    pub data: Option<PathBuf>,
 }
 
 /// The subcommands.
@@ -150,9 +153,11 @@ impl ModelArgs {
 /// Whatever stopped it.
 pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
-        None => crate::app::run(crate::app::WindowOptions {
+        None => crate::app::run(&crate::app::WindowOptions {
             gpu: cli.window.gpu_options(),
-            model: Some(cli.window.choose()),
+            model: cli.window.model.clone().filter(|model| !model.as_os_str().is_empty()),
+            data: cli.data.clone(),
+            show_newest: false,
             recipe: cli.window.recipe,
             context: cli.window.load_options()?.context,
         }),

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::gpu::StepTimes;
 use crate::model::config::GenerationDefaults;
 use crate::model::loaded::{LoadOptions, MemoryPlan};
-use crate::model::preprocessor::TokenRange;
+use crate::model::preprocessor::{Preprocessors, TokenRange};
 use crate::model::prompt::VideoPrompt;
 use crate::model::recipe::Recipe;
 use crate::model::sampler::{Sampling, TokenRecord};
@@ -71,6 +71,8 @@ pub struct ModelInfo {
     pub image_tokens: (usize, usize),
     /// Can it take clips?
     pub takes_clips: bool,
+    /// How pictures and clips are resized: what one will cost is known before it is sent.
+    pub preprocessors: Preprocessors,
 }
 
 /// How a load goes.
@@ -103,6 +105,8 @@ pub enum LoadEvent {
 pub struct Request {
     /// The conversation, the question last.
     pub messages: Vec<Message>,
+    /// Text that the answer begins with; the model goes on from its end. It is no part of the answer's events.
+    pub answer_start: Option<String>,
     /// Tools offered to the model, in the template's own form (a JSON array).
     pub tools: Option<serde_json::Value>,
     /// How tokens are chosen.
@@ -127,6 +131,7 @@ impl Request {
     pub fn new(messages: Vec<Message>) -> Self {
         Self {
             messages,
+            answer_start: None,
             tools: None,
             sampling: Sampling::GREEDY,
             max_tokens: None,
@@ -140,7 +145,7 @@ impl Request {
 }
 
 /// A picture (or a clip) as the model sees it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct PictureReport {
     /// Its number in the prompt, from 0, over pictures and clips.
     pub index: usize,
@@ -172,7 +177,7 @@ pub struct TokenEvent {
 }
 
 /// Why an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
     /// The model said so.
@@ -262,6 +267,17 @@ pub enum AnswerEvent {
     Finished(Box<Summary>),
     /// It could not be answered; what had come stays true.
     Failed(Error),
+}
+
+/// A prompt as the model would get it, made without asking anything.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PromptPreview {
+    /// Its text, pads expanded.
+    pub text: String,
+    /// Its tokens: the id, and the text it stands for (bytes that are half a character: U+FFFD).
+    pub tokens: Vec<(u32, String)>,
+    /// Its pictures and clips, in order.
+    pub pictures: Vec<PictureReport>,
 }
 
 /// An answer under way: its events, and the means to stop it.

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use super::api::{AnswerEvent, Cancel, LoadEvent, LoadRequest, ModelInfo, Request, StopReason, TokenEvent};
+use super::api::{
+    AnswerEvent, Cancel, LoadEvent, LoadRequest, ModelInfo, PromptPreview, Request, StopReason, TokenEvent,
+};
 use super::front_end::{FrontEnd, Prepared};
 use super::pages::{PagePool, PrefixCache};
 use super::session::{Phase, Session, Waiting};
@@ -94,6 +96,7 @@ impl Core {
                 }
             }
             Command::Ask(request, events, cancel) => self.ask(*request, events, cancel),
+            Command::Preview(request, events, cancel) => self.preview(*request, events, cancel),
             Command::Prepared(waiting) => self.waiting.push_back(*waiting),
             Command::Unload => self.unload(),
             Command::Quit => {}
@@ -151,6 +154,7 @@ impl Core {
             defaults: model.generation.clone(),
             image_tokens: front_end.image_tokens(),
             takes_clips: front_end.preprocessors.video().is_ok(),
+            preprocessors: front_end.preprocessors,
         };
         self.running = Some(Running {
             pool: PagePool::new(model.cache.pages),
@@ -163,6 +167,22 @@ impl Core {
             next_id: 0,
         });
         Ok(info)
+    }
+
+    /// Makes a prompt to be read, on a thread of its own.
+    fn preview(&self, request: Request, events: Events<Result<PromptPreview>>, cancel: Cancel) {
+        let doing = "making the prompt";
+        let Some(running) = &self.running else {
+            events.send(Err(Error::new(doing, "no model is loaded").help("open a model first")));
+            return;
+        };
+        let (front_end, refused) = (running.front_end.clone(), events.clone());
+        let made = std::thread::Builder::new().name("preview".into()).spawn(move || {
+            events.send(front_end.preview(&request, &|| cancel.is_cancelled()));
+        });
+        if let Err(error) = made {
+            refused.send(Err(Error::new(doing, error)));
+        }
     }
 
     /// Makes the prompt on a thread of its own.

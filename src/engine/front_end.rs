@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::api::{PictureReport, Request};
+use super::api::{PictureReport, PromptPreview, Request};
 use super::pages::TokenKey;
 use crate::chat::message::{Part, Role};
 use crate::chat::template::{ChatTemplate, RenderOptions};
@@ -150,6 +150,7 @@ impl FrontEnd {
         }
         let options = RenderOptions {
             add_generation_prompt: true,
+            answer_start: request.answer_start.as_deref(),
             tools: request.tools.as_ref(),
             add_vision_id: request.add_vision_id,
             ..RenderOptions::default()
@@ -160,6 +161,25 @@ impl FrontEnd {
         let mut prepared = Prepared { prompt, images, clips, keys: Vec::new() };
         prepared.keys = keys(&prepared);
         Ok(prepared)
+    }
+
+    /// The prompt of a request for a person to read.
+    ///
+    /// # Errors
+    /// As [`FrontEnd::prepare`].
+    pub fn preview(&self, request: &Request, stop: &dyn Fn() -> bool) -> Result<PromptPreview> {
+        let prepared = self.prepare(request, stop)?;
+        let text_of = |id: u32| {
+            let bytes = self.tokenizer.token_bytes(id).unwrap_or_default();
+            (id, String::from_utf8_lossy(bytes).into_owned())
+        };
+        let spans = prepared.prompt.vision.iter().filter(|span| span.frame == 0);
+        let pictures = spans.enumerate().map(|(index, span)| prepared.report(span, index)).collect();
+        Ok(PromptPreview {
+            tokens: prepared.prompt.input_ids.iter().map(|&id| text_of(id)).collect(),
+            text: prepared.prompt.text,
+            pictures,
+        })
     }
 }
 

@@ -10,8 +10,8 @@ mod stop;
 pub mod trace;
 
 pub use api::{
-    Answer, AnswerEvent, Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, Request, StopReason,
-    Summary, TokenEvent,
+    Answer, AnswerEvent, Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, PromptPreview,
+    Request, StopReason, Summary, TokenEvent,
 };
 pub use front_end::{FrontEnd, Prepared};
 pub use pages::{PagePool, PrefixCache, Reuse, TokenKey};
@@ -43,6 +43,7 @@ impl<T> Events<T> {
 enum Command {
     Load(Box<LoadRequest>, Events<LoadEvent>, Cancel),
     Ask(Box<Request>, Events<AnswerEvent>, Cancel),
+    Preview(Box<Request>, Events<Result<PromptPreview, Error>>, Cancel),
     /// A request's prompt is made (or not), off the engine's thread.
     Prepared(Box<session::Waiting>),
     Unload,
@@ -109,6 +110,14 @@ impl Engine {
         let cancel = Cancel::default();
         self.send(Command::Ask(Box::new(request), events, cancel.clone()));
         Answer { events: receiver, cancel }
+    }
+
+    /// Makes the prompt that a request would have, for a person to read; setting `cancel` stops it.
+    #[must_use]
+    pub fn preview(&self, request: Request, cancel: Cancel) -> mpsc::Receiver<Result<PromptPreview, Error>> {
+        let (events, receiver) = self.events();
+        self.send(Command::Preview(Box::new(request), events, cancel));
+        receiver
     }
 
     /// Frees the model; answers under way end.

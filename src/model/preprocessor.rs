@@ -16,7 +16,7 @@ const MAX_RESIZED_PIXELS: f64 = (1_u32 << 29) as f64;
 
 /// How many image tokens a picture (or a whole clip) may take, chosen by the user instead of the
 /// checkpoint's own limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct TokenRange {
     /// Fewest image tokens; small pictures are enlarged to reach it.
     pub min_tokens: u32,

@@ -10,7 +10,11 @@ use std::time::{Duration, Instant};
 
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
-use ocelli::app::{ModelState, PictureState, Sample, State, WindowApp};
+use ocelli::app::texts::Language;
+use ocelli::app::{
+    AnswerDetails, ModelState, PictureState, Places, Preferences, QuestionDetails, Sample, State, WindowApp,
+    details,
+};
 use ocelli::chat::message::{Message, Role};
 use ocelli::chat::openai::conversation_from;
 use ocelli::engine::{AnswerEvent, Engine, LoadEvent, LoadRequest, Request};
@@ -284,7 +288,10 @@ fn the_first_clicks_in_the_window_show_what_the_demo_can_do() {
     let harness = Harness::builder().with_size(egui::vec2(1280.0, 800.0)).allow_missing_glyphs();
     let mut harness = harness.with_max_steps(8).build_eframe(move |creation| {
         let state = State::new(512, None);
-        WindowApp::new(&creation.egui_ctx, Box::new(engine), "test adapter".into(), state).unwrap()
+        let preferences = Preferences { language: Some(Language::English), ..Preferences::default() };
+        let ctx = &creation.egui_ctx;
+        WindowApp::new(ctx, Box::new(engine), "test adapter".into(), state, Places::default(), preferences)
+            .unwrap()
     });
     harness.state_mut().open_model(builtin::NAME.into());
     wait_until(&mut harness, &woken, "the model", |state| matches!(state.model, ModelState::Ready(_)));
@@ -307,23 +314,24 @@ fn the_first_clicks_in_the_window_show_what_the_demo_can_do() {
         &mut harness,
         &woken,
         "the picture",
-        |state| matches!(&state.draft.pictures[..], [only] if matches!(only.state, PictureState::Ready(..))),
+        |state| matches!(&state.chat.draft.pictures[..], [only] if matches!(only.state, PictureState::Ready(..))),
     );
-    assert_eq!(harness.state().state.draft.pictures[0].name, second.file);
+    assert_eq!(harness.state().state.chat.draft.pictures[0].name, second.file);
 
     // What is typed already stays for the next question.
-    harness.state_mut().state.draft.text = "typed before".into();
+    harness.state_mut().state.chat.draft.text = "typed before".into();
     harness.get_by_label(&second.questions[0]).click();
     harness.run_steps(3);
     wait_until(&mut harness, &woken, "the first words", |state| {
-        state.turns.first().is_some_and(|turn| !turn.reply.text.is_empty() || turn.reply.end.is_some())
+        state.chat.last().is_some_and(|last| last.role == Role::Assistant && !last.text.is_empty())
     });
-    assert_eq!(harness.state().state.turns[0].question.text, second.questions[0]);
-    assert_eq!(harness.state().state.draft.text, "typed before");
+    assert_eq!(harness.state().state.chat.shown().next().unwrap().text, second.questions[0]);
+    assert_eq!(harness.state().state.chat.draft.text, "typed before");
     wait_until(&mut harness, &woken, "the end", |state| {
-        state.turns.first().is_some_and(|turn| turn.reply.end.is_some())
+        state.chat.last().is_some_and(|last| details::<AnswerDetails>(last).figures.is_some())
     });
     let state = &harness.state().state;
-    assert!(!state.turns[0].reply.text.is_empty(), "{:?}", state.notices);
-    assert!(state.turns[0].question.pictures[0].report.is_some());
+    assert!(!state.chat.last().unwrap().text.is_empty(), "{:?}", state.notices);
+    let question = state.chat.shown().next().unwrap();
+    assert!(details::<QuestionDetails>(question).pictures[0].is_some());
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers say: this must be so")]
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,21 +12,28 @@ use std::time::{Duration, Instant};
 use egui::{ColorImage, Event, ImeEvent, Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
-use ocelli::app::{Backend, PictureState, State, WindowApp};
+use ocelli::app::texts::{Language, set_language};
+use ocelli::app::{Backend, PictureState, Places, Preferences, State, WindowApp};
 use ocelli::chat::message::Role;
+use ocelli::chat::transfer::Format;
+use ocelli::chat::tree::MessageState;
 use ocelli::engine::{
-    Answer, AnswerEvent, Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, Request, StopReason,
-    Summary, TokenEvent,
+    Answer, AnswerEvent, Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, PromptPreview,
+    Request, StopReason, Summary, TokenEvent,
 };
-use ocelli::error::Error;
+use ocelli::error::{Error, Result};
 use ocelli::gpu::StepTimes;
 use ocelli::model::config::GenerationDefaults;
 use ocelli::model::loaded::MemoryPlan;
+use ocelli::model::preprocessor::{PreprocessorConfig, Preprocessors};
 use ocelli::model::recipe::Recipe;
 use ocelli::model::sampler::TokenRecord;
 
+type PreviewSender = Sender<Result<PromptPreview>>;
+
 #[derive(Default)]
 struct Script {
+    previews: Vec<(Request, PreviewSender)>,
     loads: Vec<(LoadRequest, Sender<LoadEvent>, Cancel)>,
     asks: Vec<(Request, Sender<AnswerEvent>, Cancel)>,
 }
@@ -49,6 +57,12 @@ impl Backend for Played {
         Answer { events, cancel }
     }
 
+    fn preview(&mut self, request: Request, _: Cancel) -> Receiver<Result<PromptPreview>> {
+        let (sender, receiver) = channel();
+        self.0.borrow_mut().previews.push((request, sender));
+        receiver
+    }
+
     fn unload(&mut self) {}
 }
 
@@ -62,12 +76,23 @@ struct Window {
 
 impl Window {
     fn open() -> Self {
+        Self::open_with(Places::default(), Preferences::default())
+    }
+
+    /// A window that keeps its conversations in this folder.
+    fn open_in(folder: &Path) -> Self {
+        Self::open_with(Places::find(Some(folder)).unwrap(), Preferences::default())
+    }
+
+    fn open_with(places: Places, preferences: Preferences) -> Self {
+        let preferences = Preferences { language: Some(Language::English), ..preferences };
         let engine = Played::default();
         let backend = Box::new(engine.clone());
-        let harness = Harness::builder().with_size(egui::vec2(1000.0, 700.0)).with_max_steps(8).build_eframe(
+        let harness = Harness::builder().with_size(egui::vec2(1000.0, 900.0)).with_max_steps(8).build_eframe(
             move |creation| {
                 let state = State::new(4096, None);
-                WindowApp::new(&creation.egui_ctx, backend, "test adapter".into(), state).unwrap()
+                let ctx = &creation.egui_ctx;
+                WindowApp::new(ctx, backend, "test adapter".into(), state, places, preferences).unwrap()
             },
         );
         let (asked, repaint) = channel();
@@ -79,7 +104,11 @@ impl Window {
 
     /// A window with a model.
     fn ready() -> Self {
-        let mut window = Self::open();
+        Self::open().with_model()
+    }
+
+    fn with_model(self) -> Self {
+        let mut window = self;
         window.harness.state_mut().open_model("/models/tiny".into());
         window.engine.0.borrow().loads[0].1.send(LoadEvent::Loaded(Box::new(info()))).unwrap();
         window.run();
@@ -119,7 +148,34 @@ impl Window {
     }
 
     fn draft(&self) -> &str {
-        &self.harness.state().state.draft.text
+        &self.state().chat.draft.text
+    }
+
+    fn state(&self) -> &State {
+        &self.harness.state().state
+    }
+
+    /// The texts of the messages shown.
+    fn shown(&self) -> Vec<String> {
+        self.state().chat.shown().map(|entry| entry.text.clone()).collect()
+    }
+
+    /// Asks and has it answered.
+    fn exchange(&mut self, question: &str, answer: &str) {
+        self.type_text(question);
+        self.press_enter();
+        self.say(summary(answer, StopReason::End));
+    }
+
+    fn press(&mut self, modifiers: Modifiers, key: Key) {
+        self.harness.key_press_modifiers(modifiers, key);
+        self.run();
+    }
+
+    /// Clicks the last one of that name.
+    fn click_last(&mut self, label: &str) {
+        self.harness.get_all_by_label(label).last().unwrap().click();
+        self.run();
     }
 
     /// Draws until `done`, as the pictures' thread needs its time.
@@ -146,6 +202,16 @@ fn info() -> ModelInfo {
         defaults: GenerationDefaults::default(),
         image_tokens: (4, 1024),
         takes_clips: false,
+        preprocessors: Preprocessors {
+            image: PreprocessorConfig {
+                patch_size: 16,
+                temporal_patch_size: 2,
+                merge_size: 2,
+                min_pixels: 4 * 1024,
+                max_pixels: 1024 * 1024,
+            },
+            video: None,
+        },
     }
 }
 
@@ -300,7 +366,9 @@ fn pictures_are_read_shown_sent_and_can_be_removed() {
     let mut window = Window::ready();
     let (_folder, path) = picture_file();
     window.harness.state_mut().add_pictures(vec![path.clone(), path, "/no/such/dog.png".into()]);
-    window.wait_until(|state| state.draft.pictures.iter().all(|p| !matches!(p.state, PictureState::Reading)));
+    window.wait_until(|state| {
+        state.chat.draft.pictures.iter().all(|p| !matches!(p.state, PictureState::Reading))
+    });
     assert!(window.see("40×30"));
     assert!(window.see("cannot be read"));
     window.press_enter();
@@ -331,16 +399,16 @@ fn a_pasted_picture_is_added() {
     window.harness.event(Event::PasteImage(Arc::new(pixels)));
     window.run();
     window.wait_until(
-        |state| matches!(state.draft.pictures[..], [ref p] if matches!(p.state, PictureState::Ready(5, 4))),
+        |state| matches!(state.chat.draft.pictures[..], [ref p] if matches!(p.state, PictureState::Ready(_, 5, 4))),
     );
-    assert!(window.see("pasted picture"));
+    assert!(window.see("pasted.png"));
 }
 
 #[derive(Debug)]
 struct Dropped(std::path::PathBuf);
 
 impl egui::DroppedFile for Dropped {
-    fn path(&self) -> &std::path::Path {
+    fn path(&self) -> &Path {
         &self.0
     }
 
@@ -357,14 +425,36 @@ fn a_dropped_picture_is_added_and_a_dropped_folder_is_a_model() {
         vec![egui::HoveredFile { path: Some(path.clone()), ..Default::default() }];
     window.harness.run_steps(2);
     window.harness.input_mut().hovered_files.clear();
-    for path in [path, folder.path().to_path_buf()] {
+    let model = folder.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    std::fs::write(model.join("config.json"), "{}").unwrap();
+    for path in [path, model.clone()] {
         window.harness.input_mut().dropped_files = vec![Arc::new(Dropped(path))];
         window.run();
     }
     window.wait_until(|state| {
-        state.draft.pictures.len() == 1 && state.last_folder.as_deref() == Some(folder.path())
+        state.chat.draft.pictures.len() == 1 && state.last_folder.as_ref() == Some(&model)
     });
     assert_eq!(window.engine.0.borrow().loads.len(), 2);
+}
+
+#[test]
+fn a_dropped_folder_of_pictures_is_a_clip() {
+    let mut window = Window::ready();
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["f10.png", "f2.png", "f1.png"] {
+        image::RgbImage::new(64, 64).save(folder.path().join(name)).unwrap();
+    }
+    window.harness.input_mut().dropped_files = vec![Arc::new(Dropped(folder.path().to_path_buf()))];
+    window.run();
+    window.wait_until(|state| state.chat.draft.pictures.len() == 3 && !state.chat.draft.is_reading());
+    let names: Vec<_> = window.state().chat.draft.pictures.iter().map(|p| p.name.clone()).collect();
+    assert!(names[0].ends_with("/f1.png") && names[2].ends_with("/f10.png"), "{names:?}");
+    window.type_text("What happens?");
+    window.press_enter();
+    let script = window.engine.0.borrow();
+    assert_eq!(script.asks[0].0.messages[0].videos().count(), 1);
+    assert_eq!(script.asks[0].0.messages[0].images().count(), 0);
 }
 
 #[test]
@@ -376,7 +466,7 @@ fn enter_in_the_instructions_is_a_new_line() {
     window.type_text("Be");
     window.press_enter();
     window.type_text("brief.");
-    assert_eq!(window.harness.state().state.settings.system_prompt, "Be\nbrief.");
+    assert_eq!(window.harness.state().state.chat.settings.system_prompt, "Be\nbrief.");
 }
 
 #[test]
@@ -385,9 +475,11 @@ fn the_settings_have_names_and_work() {
     window.click("Settings");
     window.run();
     window.click("Sample");
-    assert!(!window.harness.state().state.settings.greedy);
-    window.click("Use the model's own settings");
-    assert!(window.harness.state().state.settings.greedy);
+    assert!(!window.harness.state().state.chat.settings.greedy);
+    window.click("Presets");
+    window.click("The model's own settings");
+    assert!(window.harness.state().state.chat.settings.greedy);
+    assert!(!window.see("Qwen's advice for text"), "the menu closes");
     window.click("Light");
     assert!(!window.harness.ctx.global_style().visuals.dark_mode);
     // Every widget a person can act on has a name; the harness checks it after each run.
@@ -395,14 +487,324 @@ fn the_settings_have_names_and_work() {
 }
 
 #[test]
-fn a_new_chat_forgets_the_conversation_and_keeps_the_model() {
+fn a_new_chat_is_empty_and_the_old_one_is_in_the_list() {
     let mut window = Window::ready();
-    window.type_text("one");
-    window.press_enter();
-    window.say(summary("1", StopReason::End));
-    window.click("New chat");
+    window.exchange("one", "1");
+    window.press(Modifiers::COMMAND, Key::N);
     assert!(window.see("Ask about pictures"));
     window.type_text("two");
     window.press_enter();
     assert_eq!(window.engine.0.borrow().asks[1].0.messages.len(), 1);
+    window.say(summary("2", StopReason::End));
+    window.wait_until(|state| state.list.len() == 2);
+    window.click("one");
+    window.wait_until(|state| state.chat.shown().count() == 2);
+    assert_eq!(window.shown(), ["one", "1"]);
+}
+
+#[test]
+fn a_question_is_edited_in_its_place_and_both_versions_can_be_seen() {
+    let mut window = Window::ready();
+    window.exchange("What is this?", "A cat.");
+    window.press(Modifiers::NONE, Key::ArrowUp);
+    assert!(window.see("Editing: sending makes a branch"));
+    window.press(Modifiers::COMMAND, Key::A);
+    window.type_text("And that?");
+    window.click_last("Send");
+    window.say(summary("A dog.", StopReason::End));
+    assert_eq!(window.shown(), ["And that?", "A dog."]);
+    assert!(window.see("2/2"));
+    window.click("Previous version");
+    assert_eq!(window.shown(), ["What is this?", "A cat."]);
+    window.click("Next version");
+    assert_eq!(window.shown(), ["And that?", "A dog."]);
+}
+
+#[test]
+fn escape_leaves_an_edit_and_stops_an_answer() {
+    let mut window = Window::ready();
+    window.exchange("one", "1");
+    window.press(Modifiers::NONE, Key::ArrowUp);
+    assert!(window.state().chat.editing.is_some());
+    window.press(Modifiers::NONE, Key::Escape);
+    assert!(window.state().chat.editing.is_none());
+    window.harness.get_by_label("Question").focus();
+    window.run();
+    window.type_text("two");
+    window.press_enter();
+    window.say(token("2"));
+    window.press(Modifiers::NONE, Key::Escape);
+    assert!(window.engine.0.borrow().asks[1].2.is_cancelled());
+}
+
+#[test]
+fn another_answer_stands_beside_the_first_and_a_stopped_one_is_gone_on_with() {
+    let mut window = Window::ready();
+    window.exchange("Tell", "Once");
+    window.click("Another answer to the same question, beside this one");
+    window.say(token("Twice"));
+    window.say(summary("Twice", StopReason::Cancelled));
+    assert_eq!(window.shown(), ["Tell", "Twice"]);
+    assert_eq!(window.state().chat.last().unwrap().state, MessageState::Stopped);
+    window.click("Go on with the answer");
+    assert_eq!(window.engine.0.borrow().asks[2].0.answer_start.as_deref(), Some("Twice"));
+    window.say(summary(" upon a time", StopReason::End));
+    assert_eq!(window.shown(), ["Tell", "Twice upon a time"]);
+}
+
+#[test]
+fn a_deleted_message_can_be_had_back() {
+    let mut window = Window::ready();
+    window.exchange("one", "1");
+    window.exchange("two", "2");
+    window.harness.get_all_by_label("Delete this message and all that follow it").nth(2).unwrap().click();
+    window.run();
+    assert_eq!(window.shown(), ["one", "1"]);
+    assert!(window.see("Deleted: 2 messages"));
+    window.click("Undo");
+    assert_eq!(window.shown(), ["one", "1", "two", "2"]);
+}
+
+#[test]
+fn conversations_outlive_the_window() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_pictures, path) = picture_file();
+    {
+        let mut window = Window::open_in(folder.path()).with_model();
+        window.harness.state_mut().add_pictures(vec![path]);
+        window.wait_until(|state| !state.chat.draft.is_reading());
+        window.exchange("What is it?", "An orange **cat**.");
+        window.type_text("never sent");
+        window.wait_until(|state| state.list.first().is_some_and(|c| c.messages == 2));
+    }
+    let mut window = Window::open_in(folder.path()).with_model();
+    window.wait_until(|state| state.list.len() == 1);
+    window.click("What is it?");
+    window.wait_until(|state| state.chat.shown().count() == 2 && state.files.len() == 1);
+    assert_eq!(window.shown(), ["What is it?", "An orange **cat**."]);
+    assert_eq!(window.draft(), "never sent");
+    window.press_enter();
+    let script = window.engine.0.borrow();
+    let messages = &script.asks[0].0.messages;
+    assert_eq!(messages.len(), 3);
+    assert_eq!(messages[0].images().count(), 1);
+    assert_eq!(messages[0].images().next().unwrap().load().unwrap().width(), 40);
+}
+
+#[test]
+fn words_are_found_in_old_conversations_and_lead_to_their_message() {
+    let mut window = Window::ready();
+    window.exchange("About zebras", "They are striped.");
+    window.press(Modifiers::COMMAND, Key::N);
+    window.exchange("About lions", "They are not.");
+    window.press(Modifiers::COMMAND, Key::F);
+    window.type_text("stripe");
+    window.wait_until(|state| state.search.hits.len() == 1);
+    assert!(window.see("1 messages"));
+    window.click("They are striped.");
+    window.wait_until(|state| state.chat.shown().count() == 2);
+    assert_eq!(window.shown()[0], "About zebras");
+}
+
+#[test]
+fn a_conversation_is_renamed_pinned_put_into_a_folder_deleted_and_had_back() {
+    let mut window = Window::ready();
+    window.exchange("one", "1");
+    window.wait_until(|state| state.list.len() == 1);
+    window.press(Modifiers::NONE, Key::F2);
+    window.press(Modifiers::COMMAND, Key::A);
+    window.type_text("My cats");
+    window.press_enter();
+    window.wait_until(|state| state.list[0].title == "My cats");
+    window.press(Modifiers::COMMAND | Modifiers::SHIFT, Key::P);
+    window.wait_until(|state| state.list[0].pinned);
+    assert!(window.see("★ My cats"));
+    window.press(Modifiers::COMMAND | Modifiers::SHIFT, Key::Backspace);
+    window.wait_until(|state| state.list.is_empty());
+    assert!(window.see("Chat deleted: My cats"));
+    window.click("Undo");
+    window.wait_until(|state| state.list.len() == 1);
+}
+
+#[test]
+fn conversations_are_exported_and_imported() {
+    let folder = tempfile::tempdir().unwrap();
+    let (json, markdown) = (folder.path().join("all.json"), folder.path().join("chat.md"));
+    let mut window = Window::ready();
+    window.exchange("What is it?", "A *cat*.");
+    window.wait_until(|state| state.list.first().is_some_and(|c| c.messages == 2));
+    window.harness.state_mut().export(None, Format::Json, json.clone());
+    let id = window.state().chat.id;
+    window.harness.state_mut().export(Some(id), Format::Markdown, markdown.clone());
+    window.wait_until(|state| state.notices.len() == 2);
+    assert!(window.see("Exported 1 chats to"));
+    assert!(std::fs::read_to_string(&markdown).unwrap().contains("A *cat*."));
+    let mut other = Window::ready();
+    other.harness.state_mut().import(json);
+    other.wait_until(|state| state.chat.shown().count() == 2);
+    assert_eq!(other.shown(), ["What is it?", "A *cat*."]);
+    other.harness.state_mut().import(markdown);
+    other.wait_until(|state| state.notices.iter().any(|notice| notice.is_error));
+    assert_eq!(other.shown().len(), 2, "what was there stays");
+}
+
+#[test]
+fn the_palette_finds_commands_and_the_sheet_lists_keys() {
+    let mut window = Window::ready();
+    window.press(Modifiers::COMMAND, Key::K);
+    window.type_text("dark");
+    window.press_enter();
+    assert!(window.harness.ctx.global_style().visuals.dark_mode);
+    window.press(Modifiers::NONE, Key::F1);
+    assert!(window.see("Command palette"));
+    window.press(Modifiers::NONE, Key::Escape);
+    assert!(!window.see("Shift+Enter starts a new line. Up in"));
+    assert_eq!(window.asked(), 0);
+}
+
+#[test]
+fn the_prompt_can_be_read_before_it_is_sent() {
+    let mut window = Window::ready();
+    window.type_text("What is it?");
+    window.press(Modifiers::COMMAND, Key::P);
+    {
+        let script = window.engine.0.borrow();
+        assert_eq!(script.previews[0].0.messages[0].plain_text(), "What is it?");
+        let tokens = vec![(5, "<|im_start|>".to_owned()), (6, "What".to_owned())];
+        let preview = PromptPreview { text: "<|im_start|>What".into(), tokens, pictures: Vec::new() };
+        script.previews[0].1.send(Ok(preview)).unwrap();
+    }
+    window.run();
+    assert!(window.see("<|im_start|>What"));
+    assert!(window.see("2 tokens, 0 of them of pictures"));
+    window.click("Tokens");
+    assert!(window.see("What"));
+    window.click_last("Close");
+    assert!(!window.see("2 tokens, 0 of them"));
+    assert_eq!(window.asked(), 0);
+}
+
+#[test]
+fn boxes_of_an_answer_are_listed_in_pixels_of_the_picture() {
+    let mut window = Window::ready();
+    let (_folder, path) = picture_file();
+    window.harness.state_mut().add_pictures(vec![path]);
+    window.wait_until(|state| !state.chat.draft.is_reading());
+    window.exchange("Where?", "```json\n[{\"bbox_2d\": [100, 200, 500, 600], \"label\": \"ear\"}]\n```");
+    assert!(window.see("ear"));
+    assert!(window.see("4, 6 to 20, 18"));
+    window.click("Copy what was found, in pixels of the picture, as JSON");
+    let copied = window.harness.output().platform_output.commands.iter().find_map(|command| match command {
+        egui::OutputCommand::CopyText(text) => Some(text.clone()),
+        _ => None,
+    });
+    if let Some(copied) = copied {
+        assert!(copied.contains("ear"), "{copied}");
+    }
+    window.harness.get_all_by_label("Enlarge cat.png").last().unwrap().click();
+    window.run();
+    assert!(window.see("file of 40×30 pixels"));
+    window.press(Modifiers::NONE, Key::Escape);
+    assert!(!window.see("file of 40×30 pixels"));
+}
+
+#[test]
+fn the_cost_of_a_picture_is_shown_before_it_is_sent_and_follows_the_range() {
+    let mut window = Window::ready();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.png");
+    image::RgbImage::new(640, 320).save(&path).unwrap();
+    window.harness.state_mut().add_pictures(vec![path]);
+    window.wait_until(|state| !state.chat.draft.is_reading());
+    assert!(window.see("640×320 · 200 tokens"));
+    assert!(window.see("The pictures will take 200 of 4,096 tokens."));
+    let settings = &mut window.harness.state_mut().state.chat.settings;
+    settings.choose_image_tokens = true;
+    settings.image_tokens.max_tokens = 50;
+    window.run();
+    assert!(window.see("640×320 · 50 tokens"));
+}
+
+#[test]
+fn pictures_are_reordered_and_each_button_says_which() {
+    let mut window = Window::ready();
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["a.png", "b.png"].map(|name| {
+        let path = folder.path().join(name);
+        image::RgbImage::new(64, 64).save(&path).unwrap();
+        path
+    });
+    window.harness.state_mut().add_pictures(paths.to_vec());
+    window.wait_until(|state| !state.chat.draft.is_reading());
+    window.click("Move b.png to the left");
+    let names: Vec<_> = window.state().chat.draft.pictures.iter().map(|p| p.name.clone()).collect();
+    assert_eq!(names, ["b.png", "a.png"]);
+}
+
+#[test]
+fn the_window_speaks_german_and_every_control_still_has_a_name() {
+    let mut window = Window::ready();
+    set_language(&window.harness.ctx, Language::German);
+    window.run();
+    assert!(window.see("Fragen Sie nach Bildern"));
+    window.click("Einstellungen");
+    window.harness.get_by_label("Frage").focus();
+    window.run();
+    window.exchange("Was ist das?", "Eine Katze.");
+    assert!(window.see("erstes Token nach"));
+    assert_eq!(window.harness.unnamed_widgets(), Vec::<String>::new());
+}
+
+#[test]
+fn five_thousand_messages_are_opened_and_scrolled() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("long.json");
+    let messages: Vec<_> = (0..5000)
+        .map(|i| {
+            serde_json::json!({
+                "role": if i % 2 == 0 { "user" } else { "assistant" },
+                "content": format!("message {i}\n\n{}", "word ".repeat(i % 90)),
+            })
+        })
+        .collect();
+    std::fs::write(&file, serde_json::to_string(&messages).unwrap()).unwrap();
+    let mut window = Window::ready();
+    window.harness.state_mut().import(file);
+    window.wait_until(|state| state.chat.shown().count() == 5000);
+    assert!(window.see("message 4999"));
+    assert!(!window.see("message 4000"));
+}
+
+#[test]
+fn a_window_whose_history_is_of_a_newer_program_says_so_and_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = Places::find(Some(folder.path())).unwrap().history.unwrap();
+    drop(Window::open_in(folder.path()));
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", 999).unwrap();
+    drop(connection);
+    let before = std::fs::read(&path).unwrap();
+    let mut window = Window::open_in(folder.path()).with_model();
+    window.wait_until(|state| !state.notices.is_empty());
+    assert!(window.see("newer"));
+    window.exchange("one", "1");
+    assert_eq!(window.shown(), ["one", "1"]);
+    drop(window);
+    assert_eq!(std::fs::read(&path).unwrap(), before, "the file is as it was");
+}
+
+#[test]
+fn preferences_outlive_the_window() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = Places::find(Some(folder.path())).unwrap().preferences.unwrap();
+    {
+        let mut window = Window::open_in(folder.path()).with_model();
+        window.press(Modifiers::COMMAND, Key::Comma);
+        window.click("Dark");
+        window.wait_until(|_| Preferences::read(&file).theme == "dark");
+    }
+    let read = Preferences::read(&file);
+    assert!(read.settings_open);
+    let window = Window::open_with(Places::default(), read);
+    assert!(window.harness.ctx.global_style().visuals.dark_mode);
 }

@@ -4,11 +4,16 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use super::*;
-use crate::chat::message::{Part, Role};
-use crate::engine::{Cancel, StopReason, TokenEvent};
+use crate::app::chat::{AnswerDetails, FileData, QuestionDetails, details};
+use crate::app::progress::Stage;
+use crate::chat::message::{Message, Part, Role};
+use crate::chat::store::Event;
+use crate::chat::tree::{Attachment, AttachmentKind, Entry, MessageState, Tree};
+use crate::engine::{Answer, AnswerEvent, PictureReport, Request, StopReason, Summary, TokenEvent};
 use crate::gpu::StepTimes;
 use crate::model::config::GenerationDefaults;
 use crate::model::picture::Picture;
+use crate::model::preprocessor::{PreprocessorConfig, Preprocessors};
 use crate::model::sampler::{Sampling, TokenRecord};
 use std::sync::Arc;
 
@@ -33,6 +38,10 @@ impl Backend for Script {
         Answer { events, cancel }
     }
 
+    fn preview(&mut self, _: Request, _: Cancel) -> Receiver<Result<PromptPreview>> {
+        channel().1
+    }
+
     fn unload(&mut self) {}
 }
 
@@ -40,6 +49,17 @@ impl Script {
     fn say(&self, event: AnswerEvent) {
         self.asks.last().unwrap().1.send(event).unwrap();
     }
+}
+
+fn preprocessors() -> Preprocessors {
+    let image = PreprocessorConfig {
+        patch_size: 16,
+        temporal_patch_size: 2,
+        merge_size: 2,
+        min_pixels: 4 * 1024,
+        max_pixels: 16_384 * 1024,
+    };
+    Preprocessors { image, video: None }
 }
 
 fn info() -> ModelInfo {
@@ -53,6 +73,7 @@ fn info() -> ModelInfo {
         defaults: GenerationDefaults { do_sample: true, temperature: 0.7, ..GenerationDefaults::default() },
         image_tokens: (4, 16_384),
         takes_clips: false,
+        preprocessors: preprocessors(),
     }
 }
 
@@ -95,12 +116,33 @@ fn ready() -> (State, Script) {
 }
 
 fn ask(state: &mut State, script: &mut Script, text: &str) {
-    state.draft.text = text.into();
+    state.chat.draft.text = text.into();
     state.send(script, Instant::now());
 }
 
-fn picture() -> ImageSource {
-    ImageSource::Picture(Arc::new(Picture::from_rgb(2, 2, vec![0; 12]).unwrap()))
+/// A file of its own each time, as far as its hash goes.
+fn read_file() -> ReadFile {
+    static NEXT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(1);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let picture = Picture::from_rgb(2, 2, vec![number; 12]).unwrap();
+    let data =
+        FileData { bytes: vec![number].into(), picture: Some(Arc::new(picture)), size: (2, 2), frames: 1 };
+    ReadFile { hash: [number; 32], kind: AttachmentKind::Image, data }
+}
+
+/// The texts shown, first to last.
+fn shown(state: &State) -> Vec<&str> {
+    state.chat.shown().map(|entry| entry.text.as_str()).collect()
+}
+
+fn id_of(state: &State, place: usize) -> MessageId {
+    state.chat.tree.path()[place]
+}
+
+fn answered(state: &mut State, script: &mut Script, question: &str, answer: &str) {
+    ask(state, script, question);
+    script.say(summary(answer, StopReason::End));
+    state.poll(script, Instant::now());
 }
 
 #[test]
@@ -109,10 +151,10 @@ fn a_model_is_loaded_with_the_windows_pacing_and_its_own_defaults() {
     let request = &script.loads[0].0;
     assert_eq!(request.options.pacing, Pacing::WINDOW);
     assert_eq!(request.options.context, 4096);
-    assert!(!state.settings.greedy);
-    assert_eq!(state.settings.sampling, Sampling { temperature: 0.7, ..Sampling::GREEDY });
+    assert!(!state.chat.settings.greedy);
+    assert_eq!(state.chat.settings.sampling, Sampling { temperature: 0.7, ..Sampling::GREEDY });
     // A quarter of the context for one picture, said in the settings.
-    assert_eq!(state.settings.image_token_range().map(|range| range.max_tokens), Some(1024));
+    assert_eq!(state.chat.settings.image_token_range().map(|range| range.max_tokens), Some(1024));
 }
 
 #[test]
@@ -122,7 +164,7 @@ fn a_load_shows_its_steps_and_a_failed_one_its_error() {
     script.loads[0].1.send(LoadEvent::Converting { done_bytes: 1, total_bytes: 4 }).unwrap();
     state.poll(&mut script, Instant::now());
     let ModelState::Loading(loading) = &state.model else { panic!("not loading") };
-    assert_eq!((loading.step, loading.bytes), ("Converting", Some((1, 4))));
+    assert_eq!((loading.step, loading.bytes), (LoadStep::Converting, Some((1, 4))));
     script.loads[0].1.send(LoadEvent::Failed(Error::new("reading the checkpoint", "it is torn"))).unwrap();
     state.poll(&mut script, Instant::now());
     assert!(matches!(state.model, ModelState::None));
@@ -148,24 +190,24 @@ fn an_engine_that_is_gone_is_an_error_and_not_a_wait() {
     script.asks.clear();
     state.poll(&mut script, Instant::now());
     assert!(state.notices[0].text.contains("the engine has stopped"));
-    assert_eq!(state.draft.text, "hello");
+    assert_eq!(state.chat.draft.text, "hello");
     assert!(!state.is_busy());
 }
 
 #[test]
 fn a_second_question_carries_the_first_answer_and_its_pictures() {
     let (mut state, mut script) = ready();
-    state.settings.system_prompt = "Be brief.".into();
-    let id = state.add_picture("a.png".into());
-    state.picture_read(id, Ok((picture(), 2, 2)));
+    state.chat.settings.system_prompt = "Be brief.".into();
+    let id = state.add_picture("a.png".into(), AttachmentKind::Image);
+    state.picture_read(id, Ok(read_file()));
     ask(&mut state, &mut script, "What is it?");
-    assert!(state.draft.is_empty());
+    assert!(state.chat.draft.is_empty());
     script.say(token("A c"));
     script.say(token("at."));
     script.say(summary("A cat.", StopReason::End));
     state.poll(&mut script, Instant::now());
-    assert_eq!(state.turns[0].reply.text, "A cat.");
-    assert_eq!(state.context_used, 106);
+    assert_eq!(shown(&state)[1], "A cat.");
+    assert_eq!(state.context_used(), 106);
     ask(&mut state, &mut script, "Sure?");
     let messages = &script.asks[1].0.messages;
     let roles: Vec<Role> = messages.iter().map(|m| m.role).collect();
@@ -177,10 +219,10 @@ fn a_second_question_carries_the_first_answer_and_its_pictures() {
 #[test]
 fn a_question_waits_for_its_pictures_and_is_sent_when_they_are_read() {
     let (mut state, mut script) = ready();
-    let id = state.add_picture("a.png".into());
+    let id = state.add_picture("a.png".into(), AttachmentKind::Image);
     ask(&mut state, &mut script, "What is it?");
     assert!(script.asks.is_empty() && state.progress().is_some_and(|p| p.stage == Stage::Reading));
-    state.picture_read(id, Ok((picture(), 2, 2)));
+    state.picture_read(id, Ok(read_file()));
     state.poll(&mut script, Instant::now());
     assert_eq!(script.asks.len(), 1);
     assert_eq!(script.asks[0].0.messages[0].images().count(), 1);
@@ -189,7 +231,7 @@ fn a_question_waits_for_its_pictures_and_is_sent_when_they_are_read() {
 #[test]
 fn a_picture_that_cannot_be_read_is_never_left_out_silently() {
     let (mut state, mut script) = ready();
-    let id = state.add_picture("a.png".into());
+    let id = state.add_picture("a.png".into(), AttachmentKind::Image);
     ask(&mut state, &mut script, "What is it?");
     state.picture_read(id, Err(Error::new("reading the picture", "no such file")));
     state.poll(&mut script, Instant::now());
@@ -198,7 +240,7 @@ fn a_picture_that_cannot_be_read_is_never_left_out_silently() {
         state.notices[0].text.contains("no such file")
             && state.notices[0].text.contains("remove the picture")
     );
-    assert_eq!(state.draft.text, "What is it?");
+    assert_eq!(state.chat.draft.text, "What is it?");
     state.remove_picture(id);
     state.send(&mut script, Instant::now());
     assert_eq!(script.asks.len(), 1);
@@ -207,15 +249,15 @@ fn a_picture_that_cannot_be_read_is_never_left_out_silently() {
 #[test]
 fn a_question_that_fails_comes_back_with_what_was_typed_since() {
     let (mut state, mut script) = ready();
-    let id = state.add_picture("a.png".into());
-    state.picture_read(id, Ok((picture(), 2, 2)));
+    let id = state.add_picture("a.png".into(), AttachmentKind::Image);
+    state.picture_read(id, Ok(read_file()));
     ask(&mut state, &mut script, "What is it?");
-    state.draft.text = "And".into();
+    state.chat.draft.text = "And".into();
     script.say(AnswerEvent::Failed(Error::new("answering", "the context is too small")));
     state.poll(&mut script, Instant::now());
-    assert!(state.turns.is_empty());
-    assert_eq!(state.draft.text, "What is it?\n\nAnd");
-    assert_eq!(state.draft.pictures.len(), 1);
+    assert!(state.chat.tree.is_empty());
+    assert_eq!(state.chat.draft.text, "What is it?\n\nAnd");
+    assert_eq!(state.chat.draft.pictures.len(), 1);
     assert!(state.notices[0].text.contains("too small"));
     state.dismiss(state.notices[0].id);
     assert!(state.notices.is_empty());
@@ -228,8 +270,8 @@ fn what_had_come_before_an_error_or_a_stop_stays() {
     script.say(token("Half"));
     script.say(AnswerEvent::Failed(Error::new("answering", "the device is gone")));
     state.poll(&mut script, Instant::now());
-    assert_eq!(state.turns[0].reply.text, "Half");
-    assert!(matches!(state.turns[0].reply.end, Some(ReplyEnd::Broken)));
+    assert_eq!(shown(&state)[1], "Half");
+    assert_eq!(state.chat.last().unwrap().state, MessageState::Failed);
     ask(&mut state, &mut script, "two");
     script.say(token("Some"));
     state.poll(&mut script, Instant::now());
@@ -238,7 +280,8 @@ fn what_had_come_before_an_error_or_a_stop_stays() {
     script.say(summary("Some", StopReason::Cancelled));
     state.poll(&mut script, Instant::now());
     assert!(!state.is_busy());
-    assert_eq!(state.turns[1].reply.text, "Some");
+    assert_eq!(shown(&state)[3], "Some");
+    assert_eq!(state.chat.last().unwrap().state, MessageState::Stopped);
 }
 
 #[test]
@@ -248,57 +291,236 @@ fn a_question_stopped_before_its_first_word_comes_back_without_an_error() {
     state.stop();
     script.say(AnswerEvent::Failed(Error::cancelled("making the prompt")));
     state.poll(&mut script, Instant::now());
-    assert_eq!(state.draft.text, "one");
+    assert_eq!(state.chat.draft.text, "one");
     state.send(&mut script, Instant::now());
     state.stop();
     script.say(summary("", StopReason::Cancelled));
     state.poll(&mut script, Instant::now());
-    assert_eq!(state.draft.text, "one");
-    assert!(state.turns.is_empty() && state.notices.is_empty());
+    assert_eq!(state.chat.draft.text, "one");
+    assert!(state.chat.tree.is_empty() && state.notices.is_empty());
 }
 
 #[test]
 fn nothing_is_sent_twice_or_without_a_model() {
     let (mut state, mut script) = (State::new(4096, None), Script::default());
     ask(&mut state, &mut script, "one");
-    assert!(script.asks.is_empty() && state.draft.text == "one");
+    assert!(script.asks.is_empty() && state.chat.draft.text == "one");
     let (mut state, mut script) = ready();
     ask(&mut state, &mut script, "one");
     ask(&mut state, &mut script, "two");
     assert_eq!(script.asks.len(), 1);
-    assert_eq!(state.draft.text, "two");
+    assert_eq!(state.chat.draft.text, "two");
 }
 
 #[test]
-fn asking_again_replaces_the_last_answer_and_leaves_the_draft() {
+fn asking_again_makes_a_sibling_and_leaves_the_draft() {
     let (mut state, mut script) = ready();
-    ask(&mut state, &mut script, "one");
-    script.say(summary("1", StopReason::End));
-    state.poll(&mut script, Instant::now());
-    state.draft.text = "next".into();
-    state.ask_again(&mut script, Instant::now());
+    answered(&mut state, &mut script, "one", "1");
+    state.chat.draft.text = "next".into();
+    let first = id_of(&state, 1);
+    state.regenerate(first, &mut script, Instant::now());
     assert_eq!(script.asks[1].0.messages.len(), 1);
-    assert_eq!((state.turns.len(), state.turns[0].reply.text.as_str()), (1, ""));
-    assert_eq!(state.draft.text, "next");
+    assert_eq!(state.chat.draft.text, "next");
+    script.say(summary("uno", StopReason::End));
+    state.poll(&mut script, Instant::now());
+    assert_eq!(shown(&state), ["one", "uno"]);
+    let siblings = state.chat.tree.siblings(id_of(&state, 1)).unwrap();
+    assert_eq!((siblings.index, siblings.count, siblings.previous), (1, 2, Some(first)));
+    state.show_branch(first);
+    assert_eq!(shown(&state), ["one", "1"]);
 }
 
 #[test]
-fn a_new_chat_stops_the_answer_and_hears_no_more_of_it() {
+fn an_edited_question_is_a_branch_and_the_old_one_stays() {
+    let (mut state, mut script) = ready();
+    answered(&mut state, &mut script, "one", "1");
+    answered(&mut state, &mut script, "two", "2");
+    state.edit(id_of(&state, 2));
+    state.chat.editing.as_mut().unwrap().draft.text = "three".into();
+    state.send_edit(&mut script, Instant::now());
+    let texts: Vec<String> = script.asks[2].0.messages.iter().map(Message::plain_text).collect();
+    assert_eq!(texts, ["one", "1", "three"]);
+    script.say(summary("3", StopReason::End));
+    state.poll(&mut script, Instant::now());
+    assert_eq!(shown(&state), ["one", "1", "three", "3"]);
+    assert_eq!(state.chat.tree.len(), 6);
+    assert!(state.chat.editing.is_none());
+}
+
+#[test]
+fn an_edited_question_without_an_answer_goes_back_to_being_edited() {
+    let (mut state, mut script) = ready();
+    answered(&mut state, &mut script, "one", "1");
+    let old = id_of(&state, 0);
+    state.edit(old);
+    state.chat.editing.as_mut().unwrap().draft.text = "uno".into();
+    state.send_edit(&mut script, Instant::now());
+    script.say(AnswerEvent::Failed(Error::new("answering", "no room")));
+    state.poll(&mut script, Instant::now());
+    assert_eq!(shown(&state), ["one", "1"]);
+    let editing = state.chat.editing.as_ref().unwrap();
+    assert_eq!((editing.message, editing.draft.text.as_str()), (old, "uno"));
+}
+
+#[test]
+fn an_edited_answer_is_gone_on_with_from_its_end() {
+    let (mut state, mut script) = ready();
+    answered(&mut state, &mut script, "Count", "1, 2");
+    state.edit(id_of(&state, 1));
+    state.chat.editing.as_mut().unwrap().draft.text = "1, 2, 3,".into();
+    let edited = state.save_edit().unwrap();
+    assert!(details::<AnswerDetails>(state.chat.tree.get(edited).unwrap()).is_edited);
+    state.continue_answer(edited, &mut script, Instant::now());
+    let request = &script.asks[1].0;
+    assert_eq!(request.answer_start.as_deref(), Some("1, 2, 3,"));
+    assert_eq!(request.messages.len(), 1);
+    script.say(token(" 4"));
+    state.poll(&mut script, Instant::now());
+    assert_eq!(shown(&state)[1], "1, 2, 3, 4");
+    script.say(summary(" 4, 5", StopReason::MaxTokens));
+    state.poll(&mut script, Instant::now());
+    assert_eq!(shown(&state)[1], "1, 2, 3, 4, 5");
+    let about: AnswerDetails = details(state.chat.last().unwrap());
+    assert!(about.is_edited && about.figures.unwrap().reason == StopReason::MaxTokens);
+    assert_eq!(state.chat.last().unwrap().state, MessageState::Stopped);
+}
+
+#[test]
+fn stopping_before_the_first_word_of_a_second_answer_leaves_the_first() {
+    let (mut state, mut script) = ready();
+    answered(&mut state, &mut script, "one", "1");
+    state.regenerate(id_of(&state, 1), &mut script, Instant::now());
+    state.stop();
+    script.say(summary("", StopReason::Cancelled));
+    state.poll(&mut script, Instant::now());
+    assert_eq!(shown(&state), ["one", "1"]);
+    assert_eq!(state.chat.tree.len(), 2);
+    assert!(state.chat.draft.is_empty());
+}
+
+#[test]
+fn a_deleted_branch_comes_back_when_undone() {
+    let (mut state, mut script) = ready();
+    answered(&mut state, &mut script, "one", "1");
+    answered(&mut state, &mut script, "two", "2");
+    let now = Instant::now();
+    state.delete_branch(id_of(&state, 2), now);
+    assert_eq!(shown(&state), ["one", "1"]);
+    assert!(state.jobs.iter().any(|job| matches!(job, Job::DeleteMessages(ids) if ids.len() == 2)));
+    state.poll(&mut script, now + Duration::from_secs(1));
+    state.undo(None);
+    assert_eq!(shown(&state), ["one", "1", "two", "2"]);
+    assert!(matches!(state.jobs.last(), Some(Job::RestoreMessages(ids)) if ids.len() == 2));
+    state.delete_branch(id_of(&state, 2), now);
+    state.poll(&mut script, now + Duration::from_mins(1));
+    assert!(state.undo.is_empty(), "the offer ends");
+}
+
+#[test]
+fn an_answer_goes_on_in_a_chat_that_is_not_on_the_screen() {
     let (mut state, mut script) = ready();
     ask(&mut state, &mut script, "one");
+    let first = state.chat.id;
     state.new_chat();
-    assert!(script.asks[0].2.is_cancelled());
-    drop(script.asks[0].1.send(token("late")));
+    assert!(state.chat.tree.is_empty() && state.progress().is_none());
+    assert!(state.is_answering(first) && !script.asks[0].2.is_cancelled());
+    ask(&mut state, &mut script, "two");
+    assert_eq!(script.asks.len(), 2, "both at once");
+    script.asks[0].1.send(token("late")).unwrap();
     state.poll(&mut script, Instant::now());
-    assert!(state.turns.is_empty() && !state.is_busy() && state.context_used == 0);
+    assert_eq!(shown(&state), ["two", ""]);
+    state.open_chat(first, None);
+    assert_eq!(shown(&state), ["one", "late"]);
+    assert!(state.progress().is_some());
+}
+
+#[test]
+fn messages_go_to_the_history_as_they_happen() {
+    let (mut state, mut script) = ready();
+    ask(&mut state, &mut script, "What is it?");
+    let kinds = |state: &State| -> Vec<String> {
+        let name =
+            |job: &Job| format!("{job:?}").split([' ', '(', '{']).next().unwrap_or_default().to_owned();
+        state.jobs.iter().map(name).collect()
+    };
+    assert_eq!(kinds(&state), ["Create", "SetTitle", "Add", "Add", "Update"]);
+    assert!(matches!(&state.jobs[1], Job::SetTitle { title, own: false, .. } if title == "What is it?"));
+    state.jobs.clear();
+    script.say(token("A"));
+    state.poll(&mut script, Instant::now());
+    assert!(state.jobs.is_empty(), "not for each token");
+    script.say(token(" cat"));
+    state.poll(&mut script, Instant::now() + Duration::from_secs(1));
+    assert!(
+        matches!(&state.jobs[..], [Job::Update { text, state: MessageState::Streaming, .. }] if text == "A cat")
+    );
+    script.say(summary("A cat.", StopReason::End));
+    state.poll(&mut script, Instant::now());
+    assert!(
+        matches!(state.jobs.last(), Some(Job::Update { text, state: MessageState::Complete, .. }) if text == "A cat.")
+    );
+}
+
+#[test]
+fn a_chat_from_the_history_asks_for_its_pictures_before_it_is_asked_on() {
+    let (mut state, mut script) = ready();
+    let attachment = Attachment { kind: AttachmentKind::Image, name: "old.png".into(), hash: [77; 32] };
+    let entry = |id, parent, role, text: &str, attachments| Entry {
+        id: MessageId(id),
+        parent,
+        role,
+        text: text.into(),
+        attachments,
+        state: MessageState::Complete,
+        details: serde_json::Value::Null,
+        created_ms: 0,
+        chosen: None,
+    };
+    let tree = Tree::new(
+        [
+            entry(1, None, Role::User, "What?", vec![attachment]),
+            entry(2, Some(MessageId(1)), Role::Assistant, "A cat.", Vec::new()),
+        ],
+        None,
+    );
+    let id = ConversationId(5);
+    state.open_chat(id, None);
+    assert!(state.chat.is_loading && state.cannot_send() == Some(Obstacle::ChatLoading));
+    let settings = serde_json::json!({"system_prompt": "Be kind.", "draft": "typed"});
+    state.history_event(Event::Opened { conversation: id, tree, settings });
+    assert_eq!((state.chat.draft.text.as_str(), shown(&state)), ("typed", vec!["What?", "A cat."]));
+    state.jobs.clear();
+    ask(&mut state, &mut script, "Sure?");
+    assert!(
+        script.asks.is_empty()
+            && state.jobs.iter().any(|job| matches!(job, Job::File(a) if a.hash == [77; 32]))
+    );
+    state.history_event(Event::File { hash: [77; 32], result: Ok(vec![1, 2].into()) });
+    state.poll(&mut script, Instant::now());
+    let messages = &script.asks[0].0.messages;
+    let roles: Vec<Role> = messages.iter().map(|m| m.role).collect();
+    assert_eq!(roles, [Role::System, Role::User, Role::Assistant, Role::User]);
+    assert_eq!(messages[1].images().count(), 1);
+}
+
+#[test]
+fn pictures_of_a_draft_are_reordered() {
+    let (mut state, _) = ready();
+    let ids: Vec<u64> =
+        ["a", "b", "c"].map(|name| state.add_picture(name.into(), AttachmentKind::Image)).to_vec();
+    state.move_picture(ids[2], 0);
+    let names = |state: &State| state.chat.draft.pictures.iter().map(|p| p.name.clone()).collect::<String>();
+    assert_eq!(names(&state), "cab");
+    state.move_picture(ids[2], 9);
+    assert_eq!(names(&state), "abc");
 }
 
 #[test]
 fn pictures_are_told_what_the_model_saw_of_them_in_order_over_turns() {
     let (mut state, mut script) = ready();
     for name in ["a.png", "b.png"] {
-        let id = state.add_picture(name.into());
-        state.picture_read(id, Ok((picture(), 2, 2)));
+        let id = state.add_picture(name.into(), AttachmentKind::Image);
+        state.picture_read(id, Ok(read_file()));
         ask(&mut state, &mut script, name);
         if name == "a.png" {
             script.say(summary("yes", StopReason::End));
@@ -316,8 +538,11 @@ fn pictures_are_told_what_the_model_saw_of_them_in_order_over_turns() {
     script.say(AnswerEvent::Picture(report(1, Some(0.1))));
     script.say(AnswerEvent::Picture(report(0, None)));
     state.poll(&mut script, Instant::now());
-    let seen = |turn: usize| state.turns[turn].question.pictures[0].report.clone().unwrap().vision_secs;
-    assert_eq!((seen(0), seen(1)), (None, Some(0.1)));
+    let seen = |place: usize| {
+        let entry = state.chat.tree.get(id_of(&state, place)).unwrap();
+        details::<QuestionDetails>(entry).pictures[0].clone().unwrap().vision_secs
+    };
+    assert_eq!((seen(0), seen(2)), (None, Some(0.1)));
     assert_eq!(state.progress().unwrap().pictures_done, (2, 1));
 }
 
@@ -338,43 +563,43 @@ fn the_live_rate_falls_when_tokens_stay_away() {
 #[test]
 fn the_settings_reach_the_request() {
     let (mut state, mut script) = ready();
-    state.settings.greedy = false;
-    state.settings.new_seed = false;
-    state.settings.sampling = Sampling { temperature: 0.3, top_k: 5, seed: 9, ..Sampling::GREEDY };
-    (state.settings.limit_tokens, state.settings.max_tokens) = (true, 33);
-    state.settings.choose_image_tokens = false;
+    state.chat.settings.greedy = false;
+    state.chat.settings.new_seed = false;
+    state.chat.settings.sampling = Sampling { temperature: 0.3, top_k: 5, seed: 9, ..Sampling::GREEDY };
+    (state.chat.settings.limit_tokens, state.chat.settings.max_tokens) = (true, 33);
+    state.chat.settings.choose_image_tokens = false;
     ask(&mut state, &mut script, "one");
     let request = &script.asks[0].0;
-    assert_eq!(request.sampling, state.settings.sampling);
+    assert_eq!(request.sampling, state.chat.settings.sampling);
     assert_eq!((request.max_tokens, request.image_tokens), (Some(33), None));
 }
 
 #[test]
 fn a_samples_question_is_sent_as_soon_as_its_picture_is_read_and_what_was_typed_waits() {
     let (mut state, mut script) = ready();
-    let first = state.add_picture("one.png".into());
+    let first = state.add_picture("one.png".into(), AttachmentKind::Image);
     state.sample_added(0, first);
-    let second = state.add_picture("two.png".into());
+    let second = state.add_picture("two.png".into(), AttachmentKind::Image);
     state.sample_added(1, second);
-    assert_eq!(state.draft.pictures.len(), 1, "another sample takes its place");
+    assert_eq!(state.chat.draft.pictures.len(), 1, "another sample takes its place");
     assert_eq!(state.chosen_sample(), Some(1));
-    state.draft.text = "typed".into();
+    state.chat.draft.text = "typed".into();
     state.ask_sample("What is it?".into(), &mut script, Instant::now());
     assert!(script.asks.is_empty() && state.is_busy());
-    state.picture_read(second, Ok((picture(), 2, 2)));
+    state.picture_read(second, Ok(read_file()));
     state.poll(&mut script, Instant::now());
     assert_eq!(script.asks[0].0.messages[0].plain_text(), "What is it?");
     assert_eq!(script.asks[0].0.messages[0].images().count(), 1);
-    assert_eq!((state.draft.text.as_str(), state.chosen_sample()), ("typed", None));
+    assert_eq!((state.chat.draft.text.as_str(), state.chosen_sample()), ("typed", None));
 
     // Stopped before it was sent, it is gone and what was typed is back.
     script.say(summary("A cat.", StopReason::End));
     state.poll(&mut script, Instant::now());
-    let third = state.add_picture("three.png".into());
+    let third = state.add_picture("three.png".into(), AttachmentKind::Image);
     state.sample_added(2, third);
     state.ask_sample("And this?".into(), &mut script, Instant::now());
     state.stop();
-    assert_eq!((state.draft.text.as_str(), script.asks.len()), ("typed", 1));
+    assert_eq!((state.chat.draft.text.as_str(), script.asks.len()), ("typed", 1));
 }
 
 #[test]

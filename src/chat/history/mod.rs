@@ -1,21 +1,25 @@
-//! Room `chat`: conversations on disk, in one SQLite file. Each change is a transaction of its own in a write-ahead log, so
-//! a program killed at any moment loses at most the words that were just coming in. One connection, one thread: the
-//! window talks to it through a thread of its own.
+//! Room `chat`: conversations on disk, in one SQLite file. Each change is a transaction of its own in a write-ahead
+//! log, so a program killed at any moment loses at most the words that were just coming in. One connection, one
+//! thread: the window talks to it through a thread of its own.
 //!
 //! What is deleted is only marked, and can be had back until [`History::forget_deleted`].
 
+mod import;
 mod open;
 mod schema;
 mod search;
+mod trouble;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+pub(in crate::chat) use import::Importer;
 pub use open::Opened;
 pub use search::Hit;
+use trouble::{changed, failed, may_pass};
 
 use super::message::Role;
 use super::tree::{Attachment, AttachmentKind, Entry, MessageId, MessageState, Tree};
@@ -80,32 +84,15 @@ pub struct NewMessage<'a> {
 #[derive(Debug)]
 pub struct History {
     connection: Connection,
+    /// The last write failed for a reason that may pass.
+    may_pass: bool,
 }
 
 /// Now, in milliseconds since 1970 (UTC).
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// SQLite's words with ours around them.
-fn failed(doing: &str, e: &rusqlite::Error) -> Error {
-    use rusqlite::ErrorCode::{
-        DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase, ReadOnly,
-    };
-    let error = Error::new(doing, e);
-    match e.sqlite_error_code() {
-        Some(DiskFull) => error.help("free some space on this disk; what was saved before is safe"),
-        Some(DatabaseBusy | DatabaseLocked) => {
-            error.help("another program holds the file: close it, for instance a second Ocelli or a backup")
-        }
-        Some(DatabaseCorrupt | NotADatabase) => {
-            error.help("restart the program: it sets the damaged file aside and saves what it can read")
-        }
-        Some(ReadOnly) => error.help("make the file and its folder writable"),
-        _ => error,
-    }
 }
 
 const SAVING: &str = "saving the conversation";
@@ -125,6 +112,32 @@ impl History {
             statement.query_map([], conversation_of)?.collect::<rusqlite::Result<Vec<_>>>()
         };
         read(&self.connection).map_err(|e| failed(READING, &e))
+    }
+
+    /// The settings of a conversation.
+    ///
+    /// # Errors
+    /// The database cannot be read, or has no such conversation.
+    pub fn settings(&self, id: ConversationId) -> Result<Value> {
+        self.connection
+            .prepare_cached("SELECT settings FROM conversations WHERE id = ?1")
+            .and_then(|mut s| s.query_row([id.0], |row| row.get::<_, String>(0)))
+            .map(|text| json_of(&text))
+            .map_err(|e| failed(READING, &e))
+    }
+
+    /// Did the last write fail for a reason that may pass: a full disk, another program that holds the file?
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.may_pass
+    }
+
+    /// How long a write waits for another program that is writing.
+    ///
+    /// # Errors
+    /// SQLite refuses it.
+    pub fn wait_at_most(&self, time: Duration) -> Result<()> {
+        self.connection.busy_timeout(time).map_err(|e| failed(SAVING, &e))
     }
 
     /// Makes an empty conversation.
@@ -205,14 +218,14 @@ impl History {
             ])?;
             let id = MessageId(c.last_insert_rowid());
             let mut attachments = Vec::with_capacity(message.attachments.len());
-            for (place, file) in message.attachments.iter().enumerate() {
+            for (place, file) in (0_i64..).zip(message.attachments) {
                 let hash: [u8; 32] = Sha256::digest(file.bytes).into();
                 c.prepare_cached("INSERT OR IGNORE INTO files (hash, bytes) VALUES (?1, ?2)")?
                     .execute(params![hash, file.bytes])?;
                 c.prepare_cached(
                     "INSERT INTO attachments (message, place, kind, name, hash) VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?
-                .execute(params![id.0, place as i64, file.kind.name(), file.name, hash])?;
+                .execute(params![id.0, place, file.kind.name(), file.name, hash])?;
                 attachments.push(Attachment { kind: file.kind, name: file.name.to_owned(), hash });
             }
             choose(c, conversation, message.parent, id)?;
@@ -238,8 +251,10 @@ impl History {
     pub fn update(&mut self, id: MessageId, text: &str, state: MessageState, details: &Value) -> Result<()> {
         let now = now_ms();
         self.write(|c| {
-            c.prepare_cached("UPDATE messages SET text = ?2, state = ?3, details = ?4 WHERE id = ?1")?
+            let rows = c
+                .prepare_cached("UPDATE messages SET text = ?2, state = ?3, details = ?4 WHERE id = ?1")?
                 .execute(params![id.0, text, state.name(), details.to_string()])?;
+            changed(rows)?;
             c.prepare_cached(
                 "UPDATE conversations SET changed_ms = max(changed_ms, ?2)
                 WHERE id = (SELECT conversation FROM messages WHERE id = ?1)",
@@ -344,7 +359,8 @@ impl History {
         })
     }
 
-    /// Forgets for good what was deleted before this time (milliseconds since 1970), and the files nothing has any more.
+    /// Forgets for good what was deleted before this time (milliseconds since 1970), and the files nothing has any
+    /// more.
     ///
     /// # Errors
     /// It cannot be saved; then nothing is forgotten.
@@ -379,10 +395,7 @@ impl History {
     }
 
     fn set(&mut self, id: ConversationId, sql: &str, value: &dyn rusqlite::ToSql) -> Result<()> {
-        self.write(|c| {
-            c.prepare_cached(sql)?.execute(params![id.0, value])?;
-            Ok(())
-        })
+        self.write(|c| changed(c.prepare_cached(sql)?.execute(params![id.0, value])?))
     }
 
     /// One transaction: all of it, or nothing.
@@ -394,7 +407,9 @@ impl History {
             transaction.commit()?;
             Ok(value)
         };
-        run(&mut self.connection).map_err(|e| failed(SAVING, &e))
+        let result = run(&mut self.connection);
+        self.may_pass = result.as_ref().is_err_and(may_pass);
+        result.map_err(|e| failed(SAVING, &e))
     }
 }
 

@@ -1,4 +1,5 @@
-//! Opening the database: a new one, an older one, one that a killed program left, a damaged one, one from a newer program.
+//! Room `chat`: opening the database: a new one, an older one, one that a killed program left, a damaged one, one from
+//! a newer program.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,7 +63,8 @@ impl History {
         connection.busy_timeout(BUSY)?;
         let version = schema::version_of(&connection)?;
         let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-        if version > 0 && application != schema::APPLICATION_ID {
+        let things: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if (version != 0 || application != 0 || things > 0) && application != schema::APPLICATION_ID {
             return Err(Trouble::Error(
                 Error::new(OPENING, "it is a database of another program").help("move it away"),
             ));
@@ -96,10 +98,11 @@ impl History {
         // What was coming in when the program ended is kept as far as it had come.
         transaction.execute("UPDATE messages SET state = 'stopped' WHERE state = 'streaming'", [])?;
         transaction.commit()?;
-        Ok(Self { connection })
+        Ok(Self { connection, may_pass: false })
     }
 
-    /// Puts the damaged database (and its log) under another name, begins a new one, and carries over what can be read.
+    /// Puts the damaged database (and its log) under another name, begins a new one, and carries over what can be
+    /// read.
     fn set_aside(path: &Path, why: &str) -> Result<Opened> {
         let aside = damaged_name(path);
         let fail = |e: std::io::Error| {
@@ -160,12 +163,12 @@ impl History {
     }
 }
 
-/// Copies every row of a table that can be read. Reading through ends at the first damaged page, so each row is asked for
-/// by its number.
+/// Copies every row of a table that can be read. Reading through ends at the first damaged page, so each row is asked
+/// for by its number.
 fn copy_rows(old: &Connection, new: &Connection, table: &str) -> usize {
     let Ok(columns) = new
         .prepare(&format!("SELECT * FROM {table} LIMIT 0"))
-        .map(|statement| statement.column_names().into_iter().map(str::to_owned).collect::<Vec<_>>())
+        .map(|statement| statement.column_names().map(str::to_owned).collect::<Vec<_>>())
     else {
         return 0;
     };
@@ -224,7 +227,7 @@ fn with_end(path: &Path, end: &str) -> PathBuf {
 /// A name beside the database that nothing has yet.
 fn damaged_name(path: &Path) -> PathBuf {
     let stamp = now_ms() / 1000;
-    (0..)
+    (0..10_000)
         .map(|n| {
             with_end(
                 path,

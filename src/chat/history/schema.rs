@@ -1,5 +1,5 @@
-//! The database's tables, and how older ones become newer ones. A step that was released is never changed: a new one
-//! is added behind it.
+//! Room `chat`: the database's tables, and how older ones become newer ones. A step that was released is never
+//! changed: a new one is added behind it.
 
 use rusqlite::{Connection, Transaction};
 
@@ -65,7 +65,7 @@ const STEPS: &[&str] = &[
 
 /// The version this program writes.
 pub(super) fn version() -> i64 {
-    STEPS.len() as i64
+    i64::try_from(STEPS.len()).unwrap_or(i64::MAX)
 }
 
 /// The version of a database; 0: an empty one.

@@ -1,4 +1,4 @@
-//! Full-text search over all messages that are not deleted.
+//! Room `chat`: full-text search over all messages that are not deleted.
 
 use rusqlite::{Connection, params};
 

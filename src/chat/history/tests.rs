@@ -1,7 +1,7 @@
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -187,6 +187,13 @@ fn a_database_of_a_newer_program_or_of_another_is_left_alone() {
     drop(connection);
     let error = History::open(&other).unwrap_err().to_string();
     assert!(error.contains("another program"), "{error}");
+
+    // Most programs leave the version at 0.
+    let plain = folder.path().join("plain");
+    Connection::open(&plain).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let before = std::fs::read(&plain).unwrap();
+    assert!(History::open(&plain).unwrap_err().to_string().contains("another program"));
+    assert_eq!(std::fs::read(&plain).unwrap(), before);
 }
 
 #[test]
@@ -274,7 +281,8 @@ fn a_file_that_is_no_database_is_set_aside() {
     assert!(opened.history.conversations().unwrap().is_empty());
 }
 
-/// Not a test of its own: the program that the next test kills. Adds messages and, for each, says its number once it is kept.
+/// Not a test of its own: the program that the next test kills. Adds messages and, for each, says its number once it
+/// is kept.
 #[test]
 #[ignore = "is started and killed by the test below"]
 fn writes_until_it_is_killed() {
@@ -286,7 +294,7 @@ fn writes_until_it_is_killed() {
     };
     let noise: Vec<u8> = (0..200_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let mut parent = history.tree(id).unwrap().path().last().copied();
-    loop {
+    for _ in 0..1_000_000 {
         let file = [NewAttachment { kind: AttachmentKind::Image, name: "noise", bytes: &noise }];
         let message =
             NewMessage { parent, attachments: &file, state: MessageState::Streaming, ..says("coming") };

@@ -1,0 +1,102 @@
+//! Room `app`: what the user asks of the window. Pushed while drawing, carried out after.
+
+use std::path::PathBuf;
+
+use super::actions::Action;
+use super::chat::Hash;
+use super::texts::Language;
+use crate::chat::history::ConversationId;
+use crate::chat::transfer::Format;
+use crate::chat::tree::{Attachment, MessageId};
+
+/// A picture that is to be looked at in large.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Look {
+    /// A picture or clip of a message: its place among them.
+    Message(MessageId, usize),
+    /// A picture with the boxes of an answer: the answer, the message of the picture, the picture's place in it.
+    Grounded(MessageId, MessageId, usize),
+    /// A picture of a draft.
+    Draft(Hash, String),
+}
+
+/// What the user can ask of the window.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// A row of the table of actions.
+    Do(Action),
+    /// Load this model.
+    OpenModel(PathBuf),
+    /// Stop the load.
+    CancelLoad,
+    /// Put this sample's picture into the draft.
+    UseSample(usize),
+    /// Ask this of the draft's pictures at once.
+    AskSample(String),
+    /// Take a picture out of its draft.
+    RemovePicture(u64),
+    /// Put a picture of a draft at this place.
+    MovePicture(u64, usize),
+    /// Choose another file for a picture of a draft.
+    ReplacePicture(u64),
+    /// Look at an animated file as a clip, or as one picture.
+    SetClip(u64, bool),
+    /// Look at a picture in large.
+    Look(Look),
+    /// A picture of a message is on the screen and not in memory.
+    WantPicture(Attachment),
+    /// Close a notice.
+    Dismiss(u64),
+    /// Undo this deletion.
+    Undo(u64),
+    /// Take the model's own sampling settings.
+    UseModelDefaults,
+    /// Put this conversation on the screen, with a message in sight.
+    OpenChat(ConversationId, Option<MessageId>),
+    /// Begin to type another title.
+    StartRename(ConversationId),
+    /// Give it this title.
+    Rename(ConversationId, String),
+    /// Keep it on top, or not.
+    Pin(ConversationId, bool),
+    /// Put it into a folder.
+    Folder(ConversationId, String),
+    /// Begin to type the name of a folder for it.
+    StartFolder(ConversationId),
+    /// Delete it.
+    DeleteChat(ConversationId),
+    /// Write it to a file.
+    Export(Option<ConversationId>, Format),
+    /// Change a message.
+    Edit(MessageId),
+    /// Send the changed message, or have the model go on with the changed answer.
+    SendEdit,
+    /// Keep the changed message without asking.
+    SaveEdit,
+    /// Leave it as it was.
+    CancelEdit,
+    /// Another answer beside this one.
+    Regenerate(MessageId),
+    /// Go on with this answer.
+    Continue(MessageId),
+    /// Show the branch through this message.
+    ShowBranch(MessageId),
+    /// Delete a message and all that follows.
+    DeleteBranch(MessageId),
+    /// Put a text into the clipboard.
+    Copy(String),
+    /// Close the prompt.
+    ClosePrompt,
+    /// Write the picture that is looked at with its boxes, under a name like this.
+    ExportAnnotated(String),
+    /// Keep the settings under this name.
+    SavePreset(String),
+    /// Take the settings of this preset.
+    UsePreset(usize),
+    /// Take what Qwen recommends, for pictures or for text.
+    UseRecommended(bool),
+    /// Forget this preset.
+    DeletePreset(usize),
+    /// Speak another language.
+    SetLanguage(Language),
+}

@@ -1,0 +1,168 @@
+//! Room `app`: what the window remembers from one start to the next, besides conversations. A JSON file; what cannot be read in
+//! it counts as never set.
+
+use std::path::{Path, PathBuf};
+
+use egui::ThemePreference;
+
+use super::settings::Settings;
+use super::texts::Language;
+
+/// Settings under a name.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Preset {
+    /// What the user calls them.
+    pub name: String,
+    /// What they are.
+    pub settings: Settings,
+}
+
+/// Where the window was, in points.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct WindowPlace {
+    /// Left and top; `None`: the system says nothing of it.
+    pub position: Option<[f32; 2]>,
+    /// Width and height.
+    pub size: [f32; 2],
+    /// It fills the screen.
+    pub maximized: bool,
+}
+
+/// All of it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Preferences {
+    /// The window's language; `None`: the system's.
+    pub language: Option<Language>,
+    /// `system`, `light` or `dark`.
+    pub theme: String,
+    /// The size of everything, as a factor.
+    pub zoom: f32,
+    /// The list of conversations is there.
+    pub history_open: bool,
+    /// The settings are there.
+    pub settings_open: bool,
+    /// Width of the list of conversations, points.
+    pub history_width: f32,
+    /// Width of the settings, points.
+    pub settings_width: f32,
+    /// Answers are shown as Markdown; otherwise as the text they are.
+    pub markdown: bool,
+    /// The model opened last.
+    pub last_model: Option<PathBuf>,
+    /// Settings for new conversations.
+    pub settings: Settings,
+    /// Named settings.
+    pub presets: Vec<Preset>,
+    /// Where the window was.
+    pub window: Option<WindowPlace>,
+}
+
+impl Default for Preferences {
+    fn default() -> Self {
+        Self {
+            language: None,
+            theme: "system".into(),
+            zoom: 1.0,
+            history_open: true,
+            settings_open: false,
+            history_width: 230.0,
+            settings_width: 310.0,
+            markdown: true,
+            last_model: None,
+            settings: Settings::default(),
+            presets: Vec::new(),
+            window: None,
+        }
+    }
+}
+
+impl Preferences {
+    /// Reads the file. One that is not there or cannot be read gives the usual ones; a part that is wrong is left out.
+    #[must_use]
+    pub fn read(path: &Path) -> Self {
+        let Ok(text) = std::fs::read_to_string(path) else { return Self::default() };
+        Self::from_text(&text)
+    }
+
+    fn from_text(text: &str) -> Self {
+        let usual = Self::default();
+        let Ok(serde_json::Value::Object(given)) = serde_json::from_str(text) else { return usual };
+        let Ok(serde_json::Value::Object(mut whole)) = serde_json::to_value(&usual) else { return usual };
+        for (key, value) in given {
+            // Each on its own: one wrong part must not cost the others.
+            let mut trial = whole.clone();
+            trial.insert(key.clone(), value.clone());
+            if serde_json::from_value::<Self>(trial.into()).is_ok() {
+                whole.insert(key, value);
+            }
+        }
+        let mut read: Self = serde_json::from_value(whole.into()).unwrap_or(usual);
+        read.zoom = if read.zoom.is_finite() { read.zoom.clamp(0.5, 4.0) } else { 1.0 };
+        read.window = read.window.filter(|window| {
+            let sane = |v: f32, most: f32| v.is_finite() && v.abs() <= most;
+            window.size.iter().all(|side| sane(*side, 20_000.0) && *side >= 200.0)
+                && window.position.is_none_or(|at| at.iter().all(|v| sane(*v, 50_000.0)))
+        });
+        read
+    }
+
+    /// The file's content.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// The theme for egui.
+    #[must_use]
+    pub fn theme_preference(&self) -> ThemePreference {
+        match self.theme.as_str() {
+            "light" => ThemePreference::Light,
+            "dark" => ThemePreference::Dark,
+            _ => ThemePreference::System,
+        }
+    }
+
+    /// Keeps egui's theme.
+    pub fn set_theme(&mut self, theme: ThemePreference) {
+        self.theme = match theme {
+            ThemePreference::System => "system",
+            ThemePreference::Light => "light",
+            ThemePreference::Dark => "dark",
+        }
+        .into();
+    }
+}
+
+/// The system's language, as far as the window speaks it.
+#[must_use]
+pub(super) fn system_language() -> Language {
+    let set = ["LC_ALL", "LC_MESSAGES", "LANG"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    if set.is_some_and(|value| value.starts_with("de")) { Language::German } else { Language::English }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_a_wrong_part_costs_only_itself() {
+        let mut preferences = Preferences { theme: "dark".into(), zoom: 1.5, ..Preferences::default() };
+        preferences.presets.push(Preset { name: "Mine".into(), settings: Settings::default() });
+        assert_eq!(Preferences::from_text(&preferences.to_text()), preferences);
+        let text = r#"{"theme": "light", "zoom": "wide", "presets": 7, "history_open": false}"#;
+        let read = Preferences::from_text(text);
+        assert_eq!(
+            read,
+            Preferences { theme: "light".into(), history_open: false, ..Preferences::default() }
+        );
+        assert_eq!(Preferences::from_text("nonsense"), Preferences::default());
+        let far =
+            r#"{"zoom": 1e9, "window": {"position": [1e30, 0], "size": [800, 600], "maximized": false}}"#;
+        let read = Preferences::from_text(far);
+        assert!((read.zoom - 4.0).abs() < 1e-6 && read.window.is_none());
+    }
+}

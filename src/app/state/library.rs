@@ -1,0 +1,265 @@
+//! Many conversations: opening, listing, searching, keeping.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::{State, Undo};
+use crate::app::chat::{Chat, Draft};
+use crate::app::settings::Settings;
+use crate::chat::history::{Conversation, ConversationId};
+use crate::chat::store::{Event, Job};
+use crate::chat::transfer::Format;
+use crate::chat::tree::{MessageId, Tree};
+
+impl Chat {
+    /// What is kept besides the messages: the settings, and what was typed and not sent.
+    #[must_use]
+    pub(super) fn settings_to_keep(&self) -> Value {
+        let mut settings = json!(self.settings);
+        if let Value::Object(object) = &mut settings {
+            // A seed drawn for one answer is kept with that answer.
+            if self.settings.new_seed
+                && let Some(sampling) = object.get_mut("sampling").and_then(Value::as_object_mut)
+            {
+                sampling.insert("seed".into(), 0.into());
+            }
+            if !self.draft.text.is_empty() {
+                object.insert("draft".into(), self.draft.text.clone().into());
+            }
+        }
+        settings
+    }
+
+    fn is_blank(&self) -> bool {
+        self.tree.is_empty() && !self.is_loading
+    }
+}
+
+impl State {
+    /// Begins an empty conversation with the same settings; the model stays. What is typed comes along.
+    pub fn new_chat(&mut self) {
+        if self.chat.is_blank() {
+            return;
+        }
+        let mut settings = self.chat.settings.clone();
+        if let Some(info) = self.model_info() {
+            settings.fit(info);
+        }
+        let id = ConversationId(self.new_local());
+        self.show(Chat::new(id, settings));
+    }
+
+    /// Puts a conversation on the screen and keeps the one that was there where that is needed.
+    fn show(&mut self, chat: Chat) {
+        self.keep_settings();
+        self.close_preview();
+        let before = std::mem::replace(&mut self.chat, chat);
+        // Pictures that wait in a draft, an edit, or an answer under way are nowhere else.
+        let is_needed = !before.draft.pictures.is_empty()
+            || before.editing.is_some()
+            || self.is_answering(before.id)
+            || self.undo.iter().any(|u| matches!(u.undo, Undo::Branch(id, _) if id == before.id))
+            || (!before.is_kept && !before.draft.is_empty());
+        if is_needed {
+            self.others.insert(before.id, before);
+        }
+        self.forget_files();
+    }
+
+    /// Opens a conversation of the list; `message`: one to bring into sight.
+    pub fn open_chat(&mut self, id: ConversationId, message: Option<MessageId>) {
+        self.bring_into_sight = message;
+        if self.chat.id != id {
+            let chat = match self.others.remove(&id) {
+                Some(chat) => chat,
+                None => {
+                    self.jobs.push(Job::Open(id));
+                    let mut chat = Chat::new(id, self.usual_settings.clone());
+                    (chat.is_kept, chat.is_loading) = (true, true);
+                    chat
+                }
+            };
+            self.show(chat);
+        }
+        self.sight_message();
+    }
+
+    /// Shows the branch of the message that is to be brought into sight.
+    fn sight_message(&mut self) {
+        if let Some(id) = self.bring_into_sight
+            && self.chat.tree.get(id).is_some()
+            && !self.chat.tree.path().contains(&id)
+        {
+            self.show_branch(id);
+        }
+    }
+
+    /// The conversation's place in the list.
+    #[must_use]
+    pub fn listed(&self, id: ConversationId) -> Option<&Conversation> {
+        self.list.iter().find(|conversation| conversation.id == id)
+    }
+
+    /// Gives a conversation a title of the user's.
+    pub fn rename(&mut self, id: ConversationId, title: &str) {
+        let title = title.trim().to_owned();
+        if let Some(conversation) = self.list.iter_mut().find(|c| c.id == id).filter(|_| !title.is_empty()) {
+            conversation.title.clone_from(&title);
+            self.jobs.push(Job::SetTitle { id, title, own: true });
+        }
+    }
+
+    /// Keeps a conversation on top of the list, or not.
+    pub fn pin(&mut self, id: ConversationId, pinned: bool) {
+        self.jobs.push(Job::SetPinned { id, pinned });
+    }
+
+    /// Puts a conversation into a folder; an empty name takes it out.
+    pub fn set_folder(&mut self, id: ConversationId, folder: &str) {
+        self.jobs.push(Job::SetFolder { id, folder: folder.trim().to_owned() });
+    }
+
+    /// All folders, by name.
+    #[must_use]
+    pub fn folders(&self) -> Vec<&str> {
+        let mut folders: Vec<&str> =
+            self.list.iter().map(|c| c.folder.as_str()).filter(|folder| !folder.is_empty()).collect();
+        folders.sort_unstable();
+        folders.dedup();
+        folders
+    }
+
+    /// Deletes a conversation; it can be undone.
+    pub fn delete_chat(&mut self, id: ConversationId, now: Instant) {
+        self.stop_in(id);
+        let name = self.listed(id).map(|c| c.title.clone()).unwrap_or_default();
+        self.others.remove(&id);
+        self.list.retain(|conversation| conversation.id != id);
+        self.jobs.push(Job::Delete(id));
+        self.push_undo(Undo::Conversation(id), name, now);
+        if self.chat.id == id {
+            let draft = std::mem::take(&mut self.chat.draft);
+            let (id, settings) = (ConversationId(self.new_local()), self.chat.settings.clone());
+            self.chat = Chat { draft, ..Chat::new(id, settings) };
+            self.close_preview();
+            self.forget_files();
+        }
+    }
+
+    /// Keeps settings and draft of the conversation on the screen where they have changed.
+    pub fn keep_settings(&mut self) {
+        if self.chat.is_loading {
+            return;
+        }
+        self.usual_settings.clone_from(&self.chat.settings);
+        let settings = self.chat.settings_to_keep();
+        if self.chat.is_kept && settings != self.chat.kept_settings {
+            self.jobs.push(Job::SetSettings { id: self.chat.id, settings: settings.clone() });
+            self.chat.kept_settings = settings;
+        }
+    }
+
+    /// Looks for what is typed into the search field, where that has changed.
+    pub fn search_changed(&mut self) {
+        let query = self.search.query.trim().to_owned();
+        if query == self.search.asked {
+            return;
+        }
+        self.search.serial += 1;
+        self.search.asked.clone_from(&query);
+        if query.is_empty() {
+            self.search.hits.clear();
+        } else {
+            self.jobs.push(Job::Search { serial: self.search.serial, query });
+        }
+    }
+
+    /// Writes conversations to a file: one, or all.
+    pub fn export(&mut self, conversation: Option<ConversationId>, format: Format, to: PathBuf) {
+        self.jobs.push(Job::Export { conversations: conversation.map(|id| vec![id]), format, to });
+    }
+
+    /// Reads conversations from a file.
+    pub fn import(&mut self, from: PathBuf) {
+        self.jobs.push(Job::Import { from });
+    }
+
+    /// Takes in what the history says. Gives news in words of the program for those events that are news.
+    pub fn history_event(&mut self, event: Event) -> Option<News> {
+        match event {
+            Event::Listed(list) => {
+                self.list = list;
+                let newest = self.list.iter().max_by_key(|conversation| conversation.changed_ms);
+                if let Some(newest) = newest.map(|conversation| conversation.id)
+                    && std::mem::take(&mut self.show_newest)
+                {
+                    self.open_chat(newest, None);
+                }
+            }
+            Event::Opened { conversation, tree, settings } => self.opened(conversation, tree, &settings),
+            Event::File { hash, result } => self.file_came(hash, result),
+            Event::Found { serial, hits } => {
+                if serial == self.search.serial {
+                    self.search.hits = hits;
+                }
+            }
+            Event::Exported { to, conversations } => return Some(News::Exported(to, conversations)),
+            Event::Imported(ids) => {
+                if let Some(first) = ids.first() {
+                    self.open_chat(*first, None);
+                }
+                return Some(News::Imported(ids.len()));
+            }
+            Event::Notice(text) => self.tell(text, true),
+            Event::SavingFails(error) => return Some(News::SavingFails(error.to_string())),
+            Event::SavingWorks => return Some(News::SavingWorks),
+            Event::Failed(error) => {
+                self.report(&error);
+                if self.chat.is_loading {
+                    // It may be this one: what is typed from now on must not go into a conversation that is not there.
+                    let draft = std::mem::take(&mut self.chat.draft);
+                    let id = ConversationId(self.new_local());
+                    self.chat = Chat { draft, ..Chat::new(id, self.usual_settings.clone()) };
+                }
+            }
+        }
+        None
+    }
+
+    fn opened(&mut self, conversation: ConversationId, tree: Tree, settings: &Value) {
+        let is_here = self.chat.id == conversation;
+        let info = self.model_info().cloned();
+        let Some(chat) = self.chat_mut(conversation).filter(|chat| chat.is_loading) else { return };
+        chat.is_loading = false;
+        chat.tree = tree;
+        if let Ok(kept) = serde_json::from_value::<Settings>(settings.clone()) {
+            chat.settings = kept;
+        }
+        if let Some(info) = info {
+            chat.settings.fit(&info);
+        }
+        let draft = settings.get("draft").and_then(Value::as_str).unwrap_or_default();
+        if chat.draft.is_empty() {
+            chat.draft = Draft { text: draft.to_owned(), pictures: Vec::new() };
+        }
+        chat.kept_settings = chat.settings_to_keep();
+        if is_here {
+            self.sight_message();
+        }
+    }
+}
+
+/// News of the history that the window puts into words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Conversations were written to a file.
+    Exported(PathBuf, usize),
+    /// So many were read from one.
+    Imported(usize),
+    /// Messages cannot be saved just now, and why.
+    SavingFails(String),
+    /// Everything is saved again.
+    SavingWorks,
+}

@@ -1,0 +1,497 @@
+//! Room `chat`: the store's thread. Changes stand in a queue, and what is asked for is answered after an attempt to
+//! empty it; the head of the queue leaves it only saved, or refused for good.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::ids::Ids;
+use super::{Event, FIRST_LOCAL_ID, FileToKeep, Job};
+use crate::chat::history::{ConversationId, History, NewAttachment, NewMessage, now_ms};
+use crate::chat::transfer::{self, disk_error, write_whole};
+use crate::chat::tree::{Attachment, Entry, MessageId, MessageState, Tree};
+use crate::error::{Error, Result};
+
+/// What waits is tried again this often.
+const RETRY: Duration = Duration::from_secs(2);
+/// And this long after the window has gone.
+const LAST: Duration = Duration::from_secs(3);
+const LAST_RETRY: Duration = Duration::from_millis(50);
+/// How long a write waits for another program: usually, and while it is known to hold the file.
+const PATIENCE: Duration = Duration::from_millis(500);
+const LITTLE_PATIENCE: Duration = Duration::from_millis(20);
+/// Jobs between two lists of conversations, at most.
+const BATCH: usize = 256;
+const MAX_HITS: usize = 300;
+/// What is deleted can be had back this long: 30 days.
+const KEEP_DELETED_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+const SAVING: &str = "saving the conversation";
+
+/// Tells the window.
+pub(super) struct Teller {
+    events: Sender<Event>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Teller {
+    pub(super) fn new(events: Sender<Event>, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self { events, wake }
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listens while the program ends.
+        if self.events.send(event).is_ok() {
+            (self.wake)();
+        }
+    }
+}
+
+/// The thread.
+pub(super) fn run(path: Option<&Path>, jobs: Receiver<Job>, teller: Teller) {
+    let history = match open(path, &teller) {
+        Ok(history) => history,
+        Err(error) => {
+            teller.tell(Event::Failed(error));
+            // The window's jobs are taken and dropped until it ends.
+            jobs.into_iter().for_each(drop);
+            return;
+        }
+    };
+    let mut worker = Worker {
+        history,
+        teller,
+        ids: Ids::default(),
+        queue: VecDeque::new(),
+        preferences: BTreeMap::new(),
+        in_trouble: false,
+        list_changed: true,
+    };
+    if let Err(error) = worker.history.forget_deleted(now_ms() - KEEP_DELETED_MS) {
+        tracing::warn!("what was deleted long ago stays for now: {error}");
+    }
+    worker.work(&jobs);
+}
+
+fn open(path: Option<&Path>, teller: &Teller) -> Result<History> {
+    let opened = path.map(History::open);
+    let history = match opened {
+        Some(Ok(opened)) => {
+            if let Some(notice) = opened.notice {
+                teller.tell(Event::Notice(notice));
+            }
+            opened.history
+        }
+        Some(Err(error)) => {
+            teller.tell(Event::Notice(format!(
+                "Conversations are NOT saved until this is settled and the program is started again: {error}"
+            )));
+            History::in_memory()?
+        }
+        None => History::in_memory()?,
+    };
+    history.wait_at_most(PATIENCE)?;
+    Ok(history)
+}
+
+/// Why a change is not saved.
+enum Refusal {
+    /// It may be, later.
+    Later(Error),
+    /// It never can be.
+    Never(Error),
+}
+
+struct Worker {
+    history: History,
+    teller: Teller,
+    ids: Ids,
+    /// Changes of conversations, and barriers.
+    queue: VecDeque<Job>,
+    preferences: BTreeMap<PathBuf, String>,
+    /// The window knows that saving fails.
+    in_trouble: bool,
+    list_changed: bool,
+}
+
+impl Worker {
+    fn work(&mut self, jobs: &Receiver<Job>) {
+        self.list();
+        loop {
+            let mut next = if self.is_done() {
+                let Ok(job) = jobs.recv() else { break };
+                Some(job)
+            } else {
+                match jobs.recv_timeout(RETRY) {
+                    Ok(job) => Some(job),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            };
+            let mut taken = 0;
+            while let Some(job) = next {
+                self.take(job);
+                taken += 1;
+                next = if taken < BATCH { jobs.try_recv().ok() } else { None };
+            }
+            self.save();
+            self.list();
+        }
+        let until = Instant::now() + LAST;
+        self.save();
+        while !self.is_done() && Instant::now() < until {
+            thread::park_timeout(LAST_RETRY);
+            self.save();
+        }
+        if !self.is_done() {
+            tracing::error!("{} changes of conversations could not be saved", self.queue.len());
+        }
+    }
+
+    /// Is everything saved?
+    fn is_done(&self) -> bool {
+        self.queue.is_empty() && self.preferences.is_empty()
+    }
+
+    fn list(&mut self) {
+        if !std::mem::take(&mut self.list_changed) {
+            return;
+        }
+        match self.history.conversations() {
+            Ok(mut list) => {
+                for conversation in &mut list {
+                    conversation.id = self.ids.conversation(conversation.id);
+                }
+                self.teller.tell(Event::Listed(list));
+            }
+            Err(error) => self.teller.tell(Event::Failed(error)),
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::WritePreferences { path, text } => {
+                self.preferences.insert(path, text);
+            }
+            Job::Open(_) | Job::File(_) | Job::Search { .. } | Job::Export { .. } | Job::Import { .. } => {
+                self.save();
+                let answered = self.answer(job);
+                let event = answered.unwrap_or_else(Event::Failed);
+                self.teller.tell(event);
+            }
+            Job::Update { id, .. } => {
+                // A message's newer text takes the place of one that still waits.
+                if matches!(self.queue.back(), Some(Job::Update { id: last, .. }) if *last == id) {
+                    self.queue.pop_back();
+                }
+                self.queue.push_back(job);
+            }
+            _ => self.queue.push_back(job),
+        }
+    }
+
+    /// Saves what waits, in its order, as far as it goes.
+    fn save(&mut self) {
+        let mut trouble = None;
+        while let Some(job) = self.queue.pop_front() {
+            match self.apply(&job) {
+                Ok(()) => {}
+                Err(Refusal::Never(error)) => self.teller.tell(Event::Failed(error)),
+                Err(Refusal::Later(error)) => {
+                    self.queue.push_front(job);
+                    trouble = Some(error);
+                    break;
+                }
+            }
+        }
+        self.preferences.retain(|path, text| match write_preferences(path, text) {
+            Ok(()) => false,
+            Err(error) => {
+                trouble.get_or_insert(error);
+                true
+            }
+        });
+        match trouble {
+            Some(error) if !self.in_trouble => {
+                self.in_trouble = true;
+                self.wait_at_most(LITTLE_PATIENCE);
+                self.teller.tell(Event::SavingFails(error));
+            }
+            None if self.in_trouble => {
+                self.in_trouble = false;
+                self.wait_at_most(PATIENCE);
+                self.teller.tell(Event::SavingWorks);
+            }
+            _ => {}
+        }
+    }
+
+    fn wait_at_most(&self, time: Duration) {
+        if let Err(error) = self.history.wait_at_most(time) {
+            tracing::warn!("{error}");
+        }
+    }
+
+    fn apply(&mut self, job: &Job) -> Result<(), Refusal> {
+        let done = match job {
+            Job::Create { id, settings } => {
+                is_local(id.0)?;
+                self.history.create(settings).map(|new| self.ids.add_conversation(*id, new))
+            }
+            Job::Add { conversation, id, parent, role, text, attachments, state, details } => {
+                is_local(id.0)?;
+                let conversation = self.conversation(*conversation)?;
+                let parent = parent.map(|parent| self.message(parent)).transpose()?;
+                let attachments: Vec<NewAttachment<'_>> = attachments.iter().map(new_attachment).collect();
+                let message = NewMessage {
+                    parent,
+                    role: *role,
+                    text,
+                    attachments: &attachments,
+                    state: *state,
+                    details: details.clone(),
+                };
+                self.history.add(conversation, &message).map(|entry| self.ids.add_message(*id, entry.id))
+            }
+            Job::Update { id, text, state, details } => {
+                let id = self.message(*id)?;
+                self.history.update(id, text, *state, details)
+            }
+            Job::Choose { conversation, path } => {
+                let conversation = self.conversation(*conversation)?;
+                let path = self.messages(path)?;
+                self.history.choose(conversation, &path)
+            }
+            Job::SetTitle { id, title, own } => {
+                let id = self.conversation(*id)?;
+                self.history.set_title(id, title, *own)
+            }
+            Job::SetPinned { id, pinned } => {
+                let id = self.conversation(*id)?;
+                self.history.set_pinned(id, *pinned)
+            }
+            Job::SetFolder { id, folder } => {
+                let id = self.conversation(*id)?;
+                self.history.set_folder(id, folder)
+            }
+            Job::SetSettings { id, settings } => {
+                let id = self.conversation(*id)?;
+                self.history.set_settings(id, settings)
+            }
+            Job::Delete(id) => {
+                let id = self.conversation(*id)?;
+                self.history.delete(id)
+            }
+            Job::Restore(id) => {
+                let id = self.conversation(*id)?;
+                self.history.restore(id)
+            }
+            Job::DeleteMessages(ids) => {
+                let ids = self.messages(ids)?;
+                self.history.delete_messages(&ids)
+            }
+            Job::RestoreMessages(ids) => {
+                let ids = self.messages(ids)?;
+                self.history.restore_messages(&ids)
+            }
+            Job::Barrier(reached) => {
+                // Nobody may be waiting any more.
+                reached.send(()).ok();
+                return Ok(());
+            }
+            // Answered, or kept elsewhere: never in the queue.
+            Job::WritePreferences { .. }
+            | Job::Open(_)
+            | Job::File(_)
+            | Job::Search { .. }
+            | Job::Export { .. }
+            | Job::Import { .. } => return Ok(()),
+        };
+        match done {
+            Ok(()) => {
+                self.list_changed |= changes_list(job);
+                Ok(())
+            }
+            Err(error) if self.history.may_pass() => Err(Refusal::Later(error)),
+            Err(error) => Err(Refusal::Never(error)),
+        }
+    }
+
+    fn conversation(&self, id: ConversationId) -> Result<ConversationId, Refusal> {
+        self.ids.database_conversation(id).ok_or_else(|| unknown("its conversation could not be saved"))
+    }
+
+    fn message(&self, id: MessageId) -> Result<MessageId, Refusal> {
+        self.ids
+            .database_message(id)
+            .ok_or_else(|| unknown("a message that it belongs to could not be saved"))
+    }
+
+    fn messages(&self, ids: &[MessageId]) -> Result<Vec<MessageId>, Refusal> {
+        ids.iter().map(|id| self.message(*id)).collect()
+    }
+
+    fn answer(&mut self, job: Job) -> Result<Event> {
+        Ok(match job {
+            Job::Open(id) => {
+                let (tree, settings) = self.opened(id)?;
+                Event::Opened { conversation: self.local(id), tree, settings }
+            }
+            Job::File(attachment) => {
+                let waiting = self.waiting_file(&attachment);
+                let result = match waiting {
+                    Some(bytes) => Ok(bytes),
+                    None => self.history.file(&attachment).map(Arc::from),
+                };
+                Event::File { hash: attachment.hash, result }
+            }
+            Job::Search { serial, query } => {
+                let mut hits = self.history.search(&query, MAX_HITS)?;
+                for hit in &mut hits {
+                    hit.conversation = self.ids.conversation(hit.conversation);
+                    hit.message = self.ids.message(hit.message);
+                }
+                Event::Found { serial, hits }
+            }
+            Job::Export { conversations, format, to } => {
+                let chosen: Option<Vec<ConversationId>> = conversations
+                    .map(|ids| {
+                        ids.into_iter().map(|id| self.database(id, "exporting conversations")).collect()
+                    })
+                    .transpose()?;
+                let count = transfer::export(&self.history, chosen.as_deref(), format, &to)?;
+                Event::Exported { to, conversations: count }
+            }
+            Job::Import { from } => {
+                let ids = transfer::import(&mut self.history, &from)?;
+                self.list_changed = true;
+                Event::Imported(ids)
+            }
+            other => return Err(Error::new("answering the window", format!("{other:?} asks for nothing"))),
+        })
+    }
+
+    /// The number that comes out: the window's where there is one.
+    fn local(&self, id: ConversationId) -> ConversationId {
+        self.ids.database_conversation(id).map_or(id, |id| self.ids.conversation(id))
+    }
+
+    fn database(&self, id: ConversationId, doing: &str) -> Result<ConversationId> {
+        self.ids.database_conversation(id).ok_or_else(|| {
+            Error::new(doing, "a conversation is not saved yet").help("wait until saving works again")
+        })
+    }
+
+    /// A conversation as it will be when everything is saved.
+    fn opened(&self, id: ConversationId) -> Result<(Tree, Value)> {
+        let (mut tree, mut settings) = match self.ids.database_conversation(id) {
+            Some(id) => (self.ids.tree(&self.history.tree(id)?), self.history.settings(id)?),
+            None => {
+                let created = self.queue.iter().find_map(|job| match job {
+                    Job::Create { id: new, settings } if *new == id => Some(settings.clone()),
+                    _ => None,
+                });
+                let settings = created.ok_or_else(|| {
+                    Error::new("opening a conversation", "there is none of this number")
+                        .help("choose one in the list")
+                })?;
+                (Tree::default(), settings)
+            }
+        };
+        let id = self.local(id);
+        for job in &self.queue {
+            self.foresee(job, id, &mut tree, &mut settings);
+        }
+        Ok((tree, settings))
+    }
+
+    /// Does to a tree that is read what a waiting change will do in the database.
+    fn foresee(&self, job: &Job, opened: ConversationId, tree: &mut Tree, all_settings: &mut Value) {
+        let message = |id: MessageId| self.ids.database_message(id).map_or(id, |id| self.ids.message(id));
+        match job {
+            Job::Add { conversation, id, parent, role, text, attachments, state, details }
+                if self.local(*conversation) == opened =>
+            {
+                tree.add(Entry {
+                    id: *id,
+                    parent: parent.map(message),
+                    role: *role,
+                    text: text.clone(),
+                    attachments: attachments.iter().map(attachment_of).collect(),
+                    state: *state,
+                    details: details.clone(),
+                    created_ms: now_ms(),
+                    chosen: None,
+                });
+            }
+            Job::Update { id, text, state, details } => {
+                if let Some(entry) = tree.get_mut(message(*id)) {
+                    entry.text.clone_from(text);
+                    entry.state = *state;
+                    entry.details = details.clone();
+                }
+            }
+            Job::Choose { conversation, path } if self.local(*conversation) == opened => {
+                if let Some(last) = path.last() {
+                    tree.choose(message(*last));
+                }
+            }
+            Job::DeleteMessages(ids) => {
+                for id in ids {
+                    tree.remove_branch(message(*id));
+                }
+            }
+            Job::SetSettings { id, settings } if self.local(*id) == opened => {
+                all_settings.clone_from(settings);
+            }
+            _ => {}
+        }
+    }
+
+    /// The bytes of a file that still waits with its message.
+    fn waiting_file(&self, attachment: &Attachment) -> Option<Arc<[u8]>> {
+        let files = self.queue.iter().flat_map(|job| match job {
+            Job::Add { attachments, .. } => attachments.as_slice(),
+            _ => &[],
+        });
+        files
+            .filter(|file| file.name == attachment.name)
+            .find(|file| attachment_of(file).hash == attachment.hash)
+            .map(|file| Arc::clone(&file.bytes))
+    }
+}
+
+/// Does the list of conversations look different afterwards?
+fn changes_list(job: &Job) -> bool {
+    !matches!(job, Job::Update { state: MessageState::Streaming, .. } | Job::Choose { .. } | Job::Barrier(_))
+}
+
+fn is_local(id: i64) -> Result<(), Refusal> {
+    if id >= FIRST_LOCAL_ID { Ok(()) } else { Err(unknown("its number is not one of the window's own")) }
+}
+
+fn unknown(why: &str) -> Refusal {
+    Refusal::Never(Error::new(SAVING, why).help("copy what you need, and begin a new conversation"))
+}
+
+fn new_attachment(file: &FileToKeep) -> NewAttachment<'_> {
+    NewAttachment { kind: file.kind, name: &file.name, bytes: &file.bytes }
+}
+
+fn attachment_of(file: &FileToKeep) -> Attachment {
+    Attachment { kind: file.kind, name: file.name.clone(), hash: Sha256::digest(&file.bytes).into() }
+}
+
+fn write_preferences(path: &Path, text: &str) -> Result<()> {
+    const DOING: &str = "saving the preferences";
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|e| disk_error(DOING, folder, &e))?;
+    }
+    write_whole(path, DOING, |out| out.write_all(text.as_bytes()).map_err(|e| disk_error(DOING, path, &e)))
+}
