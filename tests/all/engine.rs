@@ -1,6 +1,7 @@
 //! The engine's thread: answers do not depend on chunks, partners, reuse or kernel variants; they stop
 //! when they should; what does not fit is refused.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use ocelli::chat::message::{ImageSource, Message, Part, Role};
@@ -10,6 +11,7 @@ use ocelli::engine::{
 };
 use ocelli::error::Error;
 use ocelli::gpu::{Gpu, GpuOptions, Pacing};
+use ocelli::model::builtin;
 use ocelli::model::loaded::LoadOptions;
 use ocelli::model::recipe::Recipe;
 use ocelli::model::runner::Runner;
@@ -230,6 +232,29 @@ fn a_follow_up_reuses_the_pages_and_the_picture_before_it_and_answers_the_same()
     let told = ask(&engine, vec![other]);
     assert!(told.end.unwrap().reused_tokens < 10);
     assert!(told.vision[0].is_some());
+}
+
+#[test]
+fn an_answer_goes_on_from_what_it_is_told_to_begin_with() {
+    // The demo model says something with words; cut before one of them, it has to find the same rest.
+    let engine = Engine::start(gpu(), Arc::new(|| ())).unwrap();
+    let load = engine.load(LoadRequest { folder: builtin::NAME.into(), recipe: None, options: ROOM });
+    assert!(load.events.iter().any(|event| matches!(event, LoadEvent::Loaded(_))));
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/pictures/shapes.png");
+    let question = Message::new(
+        Role::User,
+        vec![Part::Image(ImageSource::Path(file)), Part::Text("Describe the picture.".into())],
+    );
+    let whole = collect(&engine.ask(Request::new(vec![question.clone()]))).end.unwrap();
+    let cuts: Vec<usize> = whole.text.match_indices(' ').map(|(at, _)| at).collect();
+    assert!(cuts.len() > 3, "{}", whole.text);
+    for cut in [cuts[0], cuts[cuts.len() / 2], cuts[cuts.len() - 1]] {
+        let (start, rest) = whole.text.split_at(cut);
+        let request = Request { answer_start: Some(start.into()), ..Request::new(vec![question.clone()]) };
+        let told = collect(&engine.ask(request)).end.unwrap();
+        assert_eq!(told.text, rest, "after {start:?}");
+        assert!(told.reused_tokens > told.prompt_tokens / 2, "the pages before it are used again");
+    }
 }
 
 #[test]
