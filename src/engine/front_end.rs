@@ -1,8 +1,9 @@
 //! From a request to a prompt, on the CPU: template, tokens, pictures cut into patches, positions.
 //! Runs on threads of its own, so that sessions under way never wait for a large picture.
 
+use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -13,8 +14,8 @@ use crate::chat::template::{ChatTemplate, RenderOptions};
 use crate::error::{Error, Result};
 use crate::model::clip::{PreparedClip, prepare_clip};
 use crate::model::config::ModelConfig;
-use crate::model::picture::{PreparedPicture, VisionKind, prepare_image};
-use crate::model::preprocessor::Preprocessors;
+use crate::model::picture::{Picture, PreparedPicture, VisionKind, prepare_image};
+use crate::model::preprocessor::{Preprocessors, TokenRange};
 use crate::model::prompt::{Prompt, VisionSpan, build_prompt};
 use crate::model::tokenizer::{SpecialIds, Tokenizer};
 
@@ -27,6 +28,43 @@ pub struct FrontEnd {
     /// Its token ids with a meaning.
     pub special: SpecialIds,
     template: ChatTemplate,
+    resized: Mutex<ResizedPictures>,
+}
+
+/// Pictures of the prompts before, resized and in patches: a follow-up question resizes none of them again.
+#[derive(Default)]
+struct ResizedPictures {
+    /// The one used last at the end.
+    kept: VecDeque<(ResizedKey, PreparedPicture)>,
+    bytes: usize,
+}
+
+/// A picture's content, and the tokens it may take.
+type ResizedKey = ([u8; 32], Option<TokenRange>);
+
+/// Bytes of resized pictures that are kept: some twenty of 2048 tokens.
+const MAX_RESIZED_BYTES: usize = 128 << 20;
+
+impl ResizedPictures {
+    fn take(&mut self, key: &ResizedKey) -> Option<PreparedPicture> {
+        let at = self.kept.iter().position(|(known, _)| known == key)?;
+        let (key, picture) = self.kept.remove(at)?;
+        self.kept.push_back((key, picture.clone()));
+        Some(picture)
+    }
+
+    fn keep(&mut self, key: ResizedKey, picture: &PreparedPicture) {
+        if picture.size_bytes() > MAX_RESIZED_BYTES {
+            return;
+        }
+        self.bytes += picture.size_bytes();
+        self.kept.push_back((key, picture.clone()));
+        while self.bytes > MAX_RESIZED_BYTES
+            && let Some((_, oldest)) = self.kept.pop_front()
+        {
+            self.bytes -= oldest.size_bytes();
+        }
+    }
 }
 
 /// A request made into tokens and patches.
@@ -102,7 +140,13 @@ impl FrontEnd {
                 .help("download the model again"));
         }
         let template = ChatTemplate::from_folder(folder)?;
-        Ok(Self { tokenizer: Arc::new(tokenizer), preprocessors, special, template })
+        Ok(Self {
+            tokenizer: Arc::new(tokenizer),
+            preprocessors,
+            special,
+            template,
+            resized: Mutex::default(),
+        })
     }
 
     /// Smallest and largest number of image tokens the model's own limits give a picture.
@@ -111,6 +155,19 @@ impl FrontEnd {
         let unit = u64::from(self.preprocessors.image.factor()).pow(2);
         let tokens = |pixels: u64| usize::try_from(pixels / unit).unwrap_or(usize::MAX);
         (tokens(self.preprocessors.image.min_pixels), tokens(self.preprocessors.image.max_pixels))
+    }
+
+    /// A picture resized and in patches, now or before.
+    fn image(&self, picture: &Picture, tokens: Option<TokenRange>) -> Result<PreparedPicture> {
+        let key = (*picture.content_hash(), tokens);
+        // A thread that panicked while it had them left whole pictures behind: they are of use.
+        let kept = || self.resized.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(prepared) = kept().take(&key) {
+            return Ok(prepared);
+        }
+        let prepared = prepare_image(picture, &self.preprocessors.image, tokens)?;
+        kept().keep(key, &prepared);
+        Ok(prepared)
     }
 
     /// Makes the prompt of a request: reads and resizes its pictures, renders, tokenises.
@@ -135,10 +192,7 @@ impl FrontEnd {
                     }
                     Part::Image(source) => {
                         let picture = source.load().map_err(name)?;
-                        images.push(
-                            prepare_image(&picture, &self.preprocessors.image, request.image_tokens)
-                                .map_err(name)?,
-                        );
+                        images.push(self.image(&picture, request.image_tokens).map_err(name)?);
                     }
                     Part::Video(source) => {
                         let config = self.preprocessors.video().map_err(name)?;

@@ -9,7 +9,7 @@ use ocelli::model::clip::{Clip, prepare_clip, sample_frames, timestamps};
 use ocelli::model::detokenizer::Detokenizer;
 use ocelli::model::picture::{Picture, PreparedPicture, prepare_image, resize_bicubic};
 use ocelli::model::positions::Positions;
-use ocelli::model::preprocessor::{FrameSampling, PreprocessorConfig, Preprocessors};
+use ocelli::model::preprocessor::{FrameSampling, PreprocessorConfig, Preprocessors, TokenRange};
 use ocelli::model::prompt::{Prompt, VideoPrompt, build_prompt, one_decimal};
 use ocelli::model::tokenizer::{SpecialIds, Tokenizer};
 use serde_json::{Value, json};
@@ -369,4 +369,21 @@ fn what_an_answer_begins_with_stands_behind_the_prompt_and_stays_text() {
         assert_eq!(ids, prepared.prompt.input_ids);
         assert_eq!(preview.pictures.len(), prepared.images.len());
     }
+}
+
+#[test]
+fn a_picture_that_was_resized_before_is_the_same_and_other_limits_give_another() {
+    let front_end = front_end("mono");
+    let range = |max_tokens| Some(TokenRange { min_tokens: 4, max_tokens });
+    let case = Case::read("mono", "wide");
+    let ask = |image_tokens| {
+        let asked = Request { image_tokens, ..request(&case) };
+        front_end.prepare(&asked, &|| false).unwrap().images
+    };
+    let (first, again, smaller) = (ask(range(16)), ask(range(16)), ask(range(8)));
+    assert_eq!(first, again);
+    assert_ne!(first, smaller);
+    let picture = Picture::from_path(&fixtures().join("pictures/wide.png")).unwrap();
+    let fresh = prepare_image(&picture, &front_end.preprocessors.image, range(16)).unwrap();
+    assert_eq!(again[0], fresh);
 }
