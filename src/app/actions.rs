@@ -159,12 +159,12 @@ pub const TABLE: &[Row] = rows! {
     Chat, 0: Stop, stop, Some(plain(Key::Escape));
     Chat, 1: EditLast, edit_last, Some(plain(Key::ArrowUp));
     Chat, 0: Regenerate, regenerate, Some(command(Key::R));
-    Chat, 0: Continue, continue_answer, Some(command(Key::Enter));
+    Chat, 0: Continue, continue_answer, Some(command_shift(Key::Enter));
     Chat, 0: CopyAnswer, copy_answer, Some(command_shift(Key::C));
-    Chat, 1: Undo, undo_deletion, Some(command_shift(Key::Z));
+    Chat, 1: Undo, undo_deletion, Some(command_shift(Key::U));
     Chat, 0: Rename, rename_chat, Some(plain(Key::F2));
     Chat, 0: Pin, pin_chat, Some(command_shift(Key::P));
-    Chat, 0: DeleteChat, delete_chat, Some(command_shift(Key::Backspace));
+    Chat, 0: DeleteChat, delete_chat, Some(command_shift(Key::D));
     Chat, 1: PreviousChat, previous_chat, Some(command(Key::PageUp));
     Chat, 0: NextChat, next_chat, Some(command(Key::PageDown));
     View, 0: Search, search_all, Some(command(Key::F));

@@ -13,6 +13,9 @@ use crate::chat::tree::AttachmentKind;
 use crate::engine::ModelInfo;
 use crate::model::preprocessor::TokenRange;
 
+/// Frames of a clip that are shown before it is sent.
+const STRIP_FRAMES: usize = 4;
+
 /// A picture being dragged: its number.
 #[derive(Clone, Copy)]
 struct Dragged(u64);
@@ -41,16 +44,18 @@ fn clip_cost(
     Some(patches * (height / config.factor()) as usize * (width / config.factor()) as usize)
 }
 
+/// Are both frames of one clip?
+fn one_clip(a: &Attached, b: &Attached) -> bool {
+    let frames = a.kind == AttachmentKind::Frame && b.kind == AttachmentKind::Frame;
+    frames && clip_name(&a.name) == clip_name(&b.name)
+}
+
 /// Image tokens of a whole draft, as far as its pictures are read.
 pub(super) fn draft_cost(state: &State, draft: &Draft) -> Option<usize> {
     let info = state.model_info()?;
     let range = state.chat.settings.image_token_range();
     let mut total = 0;
-    let same = |a: &Attached, b: &Attached| {
-        let frames = a.kind == AttachmentKind::Frame && b.kind == AttachmentKind::Frame;
-        frames && clip_name(&a.name) == clip_name(&b.name)
-    };
-    for unit in draft.pictures.chunk_by(same) {
+    for unit in draft.pictures.chunk_by(one_clip) {
         let Some(first) = unit.first() else { continue };
         let PictureState::Ready(hash, width, height) = first.state else { return None };
         total += match first.kind {
@@ -80,10 +85,16 @@ pub(super) fn attachments_ui(
     let cost = draft_cost(state, draft);
     ScrollArea::horizontal().id_salt("draft pictures").show(ui, |ui| {
         ui.horizontal(|ui| {
-            for (place, picture) in draft.pictures.iter().enumerate() {
-                ui.push_id(picture.id, |ui| {
-                    picture_ui(ui, state, picture, (place, draft.pictures.len()), pictures, t, commands);
-                });
+            let mut place = 0;
+            for unit in draft.pictures.chunk_by(one_clip) {
+                if let [picture] = unit {
+                    ui.push_id(picture.id, |ui| {
+                        picture_ui(ui, state, picture, (place, draft.pictures.len()), pictures, t, commands);
+                    });
+                } else {
+                    frames_ui(ui, unit, pictures, t, commands);
+                }
+                place += unit.len();
             }
         });
     });
@@ -97,6 +108,53 @@ pub(super) fn attachments_ui(
         let colour = if tokens >= left { ui.visuals().warn_fg_color } else { ui.visuals().weak_text_color() };
         ui.label(RichText::new(text).small().color(colour)).on_hover_text(t.pictures_cost_hint);
     }
+}
+
+/// Frames of one clip together.
+fn frames_ui(ui: &mut Ui, unit: &[Attached], pictures: &Pictures, t: &Texts, commands: &mut Vec<Command>) {
+    let Some(first) = unit.first() else { return };
+    let name = clip_name(&first.name);
+    let frame =
+        Frame::new().fill(ui.visuals().faint_bg_color).corner_radius(6.0).inner_margin(Margin::same(4));
+    frame.show(ui, |ui| {
+        ui.horizontal_top(|ui| {
+            ui.spacing_mut().item_spacing.x = 3.0;
+            let every = unit.len().div_ceil(STRIP_FRAMES).max(1);
+            for picture in unit.iter().step_by(every) {
+                if let Some(texture) = picture.hash().and_then(|hash| pictures.small(&hash)) {
+                    let size = egui::vec2(style::DRAFT_PICTURE_HEIGHT * 1.2, style::DRAFT_PICTURE_HEIGHT);
+                    ui.add(Image::new(texture).max_size(size).corner_radius(3.0).alt_text(&picture.name));
+                }
+            }
+            ui.vertical(|ui| {
+                ui.spacing_mut().item_spacing.y = 1.0;
+                ui.set_max_width(136.0);
+                ui.add(Label::new(RichText::new(name).small()).truncate());
+                let reading = unit.iter().filter(|p| matches!(p.state, PictureState::Reading)).count();
+                let failed = unit.iter().find_map(|p| match &p.state {
+                    PictureState::Failed(error) => Some(error),
+                    _ => None,
+                });
+                let frames = fill(t.as_clip, &[("frames", &unit.len())]);
+                match failed {
+                    Some(error) => {
+                        let text = RichText::new(t.cannot_be_read).small();
+                        ui.label(text.color(ui.visuals().error_fg_color)).on_hover_text(error.to_string());
+                    }
+                    None if reading > 0 => {
+                        ui.label(RichText::new(t.reading).small().weak());
+                    }
+                    None => {
+                        ui.label(RichText::new(frames).small().weak());
+                    }
+                }
+                let remove = fill(t.remove_named, &[("name", &name)]);
+                if style::quiet_button(ui, "×", &remove, true).clicked() {
+                    commands.extend(unit.iter().map(|picture| Command::RemovePicture(picture.id)));
+                }
+            });
+        });
+    });
 }
 
 fn picture_ui(

@@ -50,6 +50,8 @@ pub(super) fn apply(ctx: &Context) {
             Visuals { error_fg_color: error, warn_fg_color: warning, weak_text_alpha: 0.78, ..visuals };
         visuals.widgets.noninteractive.fg_stroke.color = Color32::from_gray(grey);
         visuals.indent_has_left_vline = false;
+        // A cursor that blinks draws the whole window anew twice a second, for ever.
+        visuals.text_cursor.blink = false;
         if theme == Theme::Light {
             visuals.hyperlink_color = Color32::from_rgb(0, 90, 170);
         }
