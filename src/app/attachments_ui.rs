@@ -3,7 +3,7 @@
 
 use egui::{Frame, Image, Label, Margin, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo};
 
-use super::chat::{Attached, Draft, PictureState, clip_name};
+use super::chat::{Attached, Draft, PictureState, clip_name, one_clip};
 use super::command::{Command, Look};
 use super::pictures::Pictures;
 use super::state::State;
@@ -42,12 +42,6 @@ fn clip_cost(
     let (height, width) = config.video_size(frames, height, width).ok()?;
     let patches = frames.div_ceil(clip.temporal_patch_size as usize);
     Some(patches * (height / config.factor()) as usize * (width / config.factor()) as usize)
-}
-
-/// Are both frames of one clip?
-fn one_clip(a: &Attached, b: &Attached) -> bool {
-    let frames = a.kind == AttachmentKind::Frame && b.kind == AttachmentKind::Frame;
-    frames && clip_name(&a.name) == clip_name(&b.name)
 }
 
 /// Image tokens of a whole draft, as far as its pictures are read.

@@ -266,6 +266,13 @@ pub fn clip_name(name: &str) -> &str {
     name.split_once('/').map_or("", |(clip, _)| clip)
 }
 
+/// Are both frames of one clip?
+#[must_use]
+pub fn one_clip(a: &Attached, b: &Attached) -> bool {
+    let frames = a.kind == AttachmentKind::Frame && b.kind == AttachmentKind::Frame;
+    frames && clip_name(&a.name) == clip_name(&b.name)
+}
+
 /// A unit of attachments as a part of a message; `None`: its files are not in memory.
 fn part(unit: &[Attachment], files: &Files) -> Option<Part> {
     let source = |attachment: &Attachment| {

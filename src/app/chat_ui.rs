@@ -104,6 +104,9 @@ pub(super) fn chat_ui(
         });
     });
     view.list = list;
+    if view.pointed != view.pointed_next {
+        ui.ctx().request_repaint();
+    }
     // Only if nothing else has begun an edit meanwhile.
     if state.chat.editing.is_none() {
         state.chat.editing = editing;
@@ -238,7 +241,10 @@ fn picture_ui(
                     commands.push(Command::Look(Look::Message(message, place)));
                 }
             }
-            if frames.is_empty() {
+            if let Some(error) = unit.iter().find_map(|a| state.lost_files.get(&a.hash)) {
+                let text = RichText::new(t.cannot_be_read).small().color(ui.visuals().error_fg_color);
+                ui.label(text).on_hover_text(error.to_string());
+            } else if frames.is_empty() {
                 ui.weak(t.reading);
             }
         });
@@ -403,9 +409,6 @@ fn grounding(
         if let Some(global) = pointed.and_then(|local| indices.get(local)) {
             view.pointed_next = Some((entry.id, *global));
         }
-    }
-    if view.pointed != view.pointed_next {
-        ui.ctx().request_repaint();
     }
 }
 

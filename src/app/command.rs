@@ -10,7 +10,7 @@ use crate::chat::transfer::Format;
 use crate::chat::tree::{Attachment, MessageId};
 
 /// A picture that is to be looked at in large.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Look {
     /// A picture or clip of a message: its place among them.
     Message(MessageId, usize),
@@ -88,7 +88,7 @@ pub enum Command {
     /// Close the prompt.
     ClosePrompt,
     /// Write the picture that is looked at with its boxes, under a name like this.
-    ExportAnnotated(String),
+    ExportAnnotated(Look, String),
     /// Keep the settings under this name.
     SavePreset(String),
     /// Take the settings of this preset.

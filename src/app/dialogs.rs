@@ -7,6 +7,7 @@ use egui::Context;
 use poll_promise::{Promise, Sender};
 use wgpu::rwh::{HasDisplayHandle, HasWindowHandle};
 
+use super::command::Look;
 use super::texts::texts;
 use crate::chat::history::ConversationId;
 use crate::chat::transfer::Format;
@@ -30,8 +31,10 @@ pub(super) enum Chosen {
     Export(Option<ConversationId>, Format, PathBuf),
     /// Where to read conversations from.
     Import(PathBuf),
+    /// Something that was dropped is of no use, and why.
+    Nothing(Error),
     /// Where to write a picture with its boxes.
-    Annotated(PathBuf),
+    Annotated(Look, PathBuf),
 }
 
 /// Endings of picture files.
@@ -212,6 +215,7 @@ impl Dialogs {
         &mut self,
         ctx: &Context,
         parent: &(impl HasWindowHandle + HasDisplayHandle),
+        look: Look,
         name: &str,
     ) {
         let dialog = rfd::AsyncFileDialog::new()
@@ -220,7 +224,10 @@ impl Dialogs {
             .set_file_name(format!("{name}.png"))
             .add_filter("PNG", &["png"]);
         let answer = dialog.save_file();
-        self.show(ctx, async move { answer.await.map(|file| Chosen::Annotated(file.path().to_path_buf())) });
+        self.show(
+            ctx,
+            async move { answer.await.map(|file| Chosen::Annotated(look, file.path().to_path_buf())) },
+        );
     }
 
     /// Tells dropped folders from dropped pictures.
@@ -229,7 +236,12 @@ impl Dialogs {
             let (folders, files): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| path.is_dir());
             let mut chosen = Vec::new();
             for folder in folders {
-                chosen.push(if is_model(&folder) { Chosen::Model(folder) } else { frames_of(&folder)? });
+                // One that is of no use must not cost the others.
+                chosen.push(if is_model(&folder) {
+                    Chosen::Model(folder)
+                } else {
+                    frames_of(&folder).unwrap_or_else(Chosen::Nothing)
+                });
             }
             let is_export = |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
             let (exports, pictures): (Vec<_>, Vec<_>) = files.into_iter().partition(is_export);

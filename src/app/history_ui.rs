@@ -11,6 +11,7 @@ use super::state::State;
 use super::style;
 use super::texts::{Texts, fill, texts};
 use crate::chat::history::{Conversation, ConversationId, Hit};
+use crate::chat::store::MOST_HITS;
 use crate::chat::transfer::Format;
 
 /// The search field, for putting the keyboard on it.
@@ -29,6 +30,8 @@ pub(super) struct Naming {
     pub is_folder: bool,
     /// The field has had the keyboard.
     pub had_focus: bool,
+    /// The field was drawn in this frame.
+    pub was_drawn: bool,
 }
 
 /// Draws it.
@@ -69,29 +72,29 @@ pub(super) fn history_ui(
 }
 
 fn list_ui(ui: &mut Ui, state: &State, naming: &mut Option<Naming>, t: &Texts, commands: &mut Vec<Command>) {
-    let shown = |c: &&Conversation| c.messages > 0 || c.id == state.chat.id;
-    if !state.list.iter().any(|c| shown(&c)) {
+    let order = state.in_order();
+    if order.is_empty() {
         ui.add_space(8.0);
         ui.weak(t.no_conversations);
         return;
     }
-    for conversation in state.list.iter().filter(shown).filter(|c| c.pinned) {
-        row_ui(ui, state, conversation, naming, t, commands);
-    }
-    for folder in state.folders() {
-        let inside: Vec<&Conversation> =
-            state.list.iter().filter(shown).filter(|c| !c.pinned && c.folder == folder).collect();
-        if inside.is_empty() {
+    let folder_of = |c: &Conversation| if c.pinned { String::new() } else { c.folder.clone() };
+    for group in order.chunk_by(|a, b| folder_of(a) == folder_of(b)) {
+        let folder = group.first().map(|c| folder_of(c)).unwrap_or_default();
+        if folder.is_empty() {
+            for conversation in group {
+                row_ui(ui, state, conversation, naming, t, commands);
+            }
             continue;
         }
-        CollapsingHeader::new(folder).id_salt(("folder", folder)).default_open(true).show(ui, |ui| {
-            for conversation in inside {
+        // A title that is being typed must be seen.
+        let is_named = naming.as_ref().is_some_and(|naming| group.iter().any(|c| c.id == naming.id));
+        let header = CollapsingHeader::new(&folder).id_salt(("folder", &folder)).default_open(true);
+        header.open(is_named.then_some(true)).show(ui, |ui| {
+            for conversation in group {
                 row_ui(ui, state, conversation, naming, t, commands);
             }
         });
-    }
-    for conversation in state.list.iter().filter(shown).filter(|c| !c.pinned && c.folder.is_empty()) {
-        row_ui(ui, state, conversation, naming, t, commands);
     }
 }
 
@@ -106,6 +109,13 @@ fn row_ui(
     let id = conversation.id;
     if naming.as_ref().is_some_and(|naming| naming.id == id) {
         naming_ui(ui, naming, t, commands);
+        return;
+    }
+    // A long list costs what is in sight.
+    let height = ui.spacing().interact_size.y;
+    let rect = egui::Rect::from_min_size(ui.cursor().min, egui::vec2(ui.available_width(), height));
+    if !ui.is_rect_visible(rect.expand(height)) {
+        ui.allocate_space(rect.size());
         return;
     }
     let title = if conversation.title.is_empty() { t.untitled } else { conversation.title.as_str() };
@@ -169,6 +179,7 @@ pub(super) fn chat_menu(
 
 fn naming_ui(ui: &mut Ui, naming: &mut Option<Naming>, t: &Texts, commands: &mut Vec<Command>) {
     let Some(now) = naming else { return };
+    now.was_drawn = true;
     let name = if now.is_folder { t.folder_name } else { t.chat_title };
     let field = ui.add(TextEdit::singleline(&mut now.text).hint_text(name).desired_width(f32::INFINITY));
     field.widget_info(|| egui::WidgetInfo::labeled(egui::Role::TextInput, true, name));
@@ -194,7 +205,12 @@ fn hits_ui(ui: &mut Ui, state: &State, t: &Texts, commands: &mut Vec<Command>) {
         ui.weak(t.nothing_found);
         return;
     }
-    ui.weak(fill(t.hits, &[("n", &style::grouped(hits.len()))]));
+    let words = match hits.len() {
+        1 => t.hit,
+        MOST_HITS.. => t.hits_cut,
+        _ => t.hits,
+    };
+    ui.weak(fill(words, &[("n", &style::grouped(hits.len()))]));
     for hit in hits {
         let title = state.listed(hit.conversation).map_or("", |c| c.title.as_str());
         let title = if title.is_empty() { t.untitled } else { title };

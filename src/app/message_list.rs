@@ -213,20 +213,26 @@ impl MessageList {
         (kept.unwrap_or(self.offset) + moved).clamp(0.0, last)
     }
 
-    /// What the keyboard asks for, where no text field has it: how far to move.
+    /// What the keyboard asks for: how far to move.
     fn keys_pressed(&mut self, ui: &Ui) -> f64 {
-        if !ui.is_enabled() || ui.ctx().text_edit_focused() {
+        if !ui.is_enabled() {
             return 0.0;
         }
         let pressed = |key| ui.input_mut(|input| input.consume_key(Modifiers::NONE, key));
+        let page = (self.view_height * PAGE).round_ties_even();
+        let paged = f64::from(u8::from(pressed(Key::PageDown))) * page
+            - f64::from(u8::from(pressed(Key::PageUp))) * page;
+        // Text fields have no use for pages, but for the ends of a line.
+        if ui.ctx().text_edit_focused() {
+            return paged;
+        }
         if pressed(Key::End) {
             (self.at_end, self.target) = (true, None);
         }
         if pressed(Key::Home) {
             (self.at_end, self.target) = (false, self.keys.first().copied());
         }
-        let page = (self.view_height * PAGE).round_ties_even();
-        f64::from(u8::from(pressed(Key::PageDown))) * page - f64::from(u8::from(pressed(Key::PageUp))) * page
+        paged
     }
 
     fn items_ui(&mut self, ui: &mut Ui, view_top: f32, moved: f64, item: &mut impl FnMut(&mut Ui, usize)) {

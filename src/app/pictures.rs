@@ -114,6 +114,12 @@ impl Pictures {
 
     /// Adds the frames of a clip, in order.
     pub fn add_frames(&self, state: &mut State, clip: &str, files: Vec<PathBuf>) {
+        // Two folders of one name are two clips.
+        let taken = state.clip_names();
+        let clip = std::iter::once(clip.to_owned())
+            .chain((2..1000).map(|n| format!("{clip} ({n})")))
+            .find(|name| !taken.contains(name))
+            .unwrap_or_else(|| clip.to_owned());
         for file in files {
             let origin = Origin::File(file);
             let id = state.add_picture(format!("{clip}/{}", name_of(&origin)), AttachmentKind::Frame);

@@ -55,6 +55,8 @@ pub struct Preferences {
     pub settings: Settings,
     /// Named settings.
     pub presets: Vec<Preset>,
+    /// A question that was typed into a new conversation and not sent.
+    pub unsent: String,
     /// Where the window was.
     pub window: Option<WindowPlace>,
 }
@@ -73,6 +75,7 @@ impl Default for Preferences {
             last_model: None,
             settings: Settings::default(),
             presets: Vec::new(),
+            unsent: String::new(),
             window: None,
         }
     }

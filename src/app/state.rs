@@ -148,8 +148,10 @@ pub struct State {
     /// The model is gone because the device is.
     pub device_lost: bool,
     sample: Option<ChosenSample>,
-    /// What was typed when a sample's question was asked; it comes back to the draft.
-    kept_text: String,
+    /// Files that cannot be had from the history, and why.
+    pub lost_files: HashMap<Hash, Error>,
+    /// The settings were changed by the user: new conversations take them over.
+    pub(super) settings_touched: bool,
     recipe: Option<Recipe>,
     context: usize,
     waiting: Vec<answers::Waiting>,
@@ -181,7 +183,8 @@ impl State {
             show_newest: false,
             device_lost: false,
             sample: None,
-            kept_text: String::new(),
+            lost_files: HashMap::new(),
+            settings_touched: false,
             recipe,
             context,
             waiting: Vec::new(),
@@ -310,6 +313,8 @@ impl State {
         self.poll_answers(now);
         self.try_waiting(backend, now);
         self.poll_preview();
+        self.end_hidden_edit();
+        self.forget_others();
         self.undo.retain(|undoable| undoable.until > now);
     }
 

@@ -47,7 +47,7 @@ fn stage_text(progress: &Progress, now: Instant, t: &Texts) -> (String, Option<f
         Stage::Writing => {
             let mut text = fill(t.writing, &[("tokens", &tokens(progress.tokens, t))]);
             if let Some(rate) = progress.tokens_per_sec(now) {
-                text += &format!(", {rate:.1} tok/s");
+                text += &format!(", {}", style::rate(rate));
             }
             if let Some(silent) = progress.silent(now).filter(|silent| *silent > LONG_SILENCE) {
                 text += &fill(t.silent_for, &[("time", &style::duration(silent))]);
@@ -91,7 +91,7 @@ pub(super) fn figures_text(figures: &Figures, seed: Option<u64>, t: &Texts) -> S
     }
     facts.push(tokens(figures.new_tokens, t));
     if figures.new_tokens > 1 {
-        facts.push(format!("{:.1} tok/s", figures.decode_tok_s()));
+        facts.push(style::rate(figures.decode_tok_s()));
     }
     facts.push(fill(t.first_token_after, &[("time", &style::secs(figures.ttft_secs))]));
     let mut prompt = fill(t.prompt_of, &[("tokens", &tokens(figures.prompt_tokens, t))]);
@@ -99,7 +99,7 @@ pub(super) fn figures_text(figures: &Figures, seed: Option<u64>, t: &Texts) -> S
         prompt += &fill(t.of_those_reused, &[("n", &style::grouped(figures.reused_tokens))]);
     }
     if figures.prompt_tokens > figures.reused_tokens {
-        prompt += &format!(", {:.0} tok/s", figures.prefill_tok_s());
+        prompt += &format!(", {}", style::rate(figures.prefill_tok_s()));
     }
     facts.push(prompt);
     if figures.vision_secs > 0.0 {
@@ -161,7 +161,10 @@ pub(super) fn undo_ui(ui: &mut Ui, state: &State, now: Instant, commands: &mut V
         let name = if undoable.name.is_empty() { t.untitled } else { &undoable.name };
         let text = match &undoable.undo {
             Undo::Conversation(_) => fill(t.chat_deleted, &[("name", &name)]),
-            Undo::Branch(_, entries) => fill(t.messages_deleted, &[("n", &entries.len()), ("name", &name)]),
+            Undo::Branch(_, entries) => {
+                let words = if entries.len() == 1 { t.message_deleted } else { t.messages_deleted };
+                fill(words, &[("n", &entries.len()), ("name", &name)])
+            }
         };
         line_ui(ui, &text, ui.visuals().selection.bg_fill, t.undo, t.undo_deletion, |clicked| {
             if clicked {

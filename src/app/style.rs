@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::texts::figure;
 use egui::{
     Align, Button, Color32, Context, FontDefinitions, FontFamily, FontId, Layout, ProgressBar, Response,
     RichText, Role, TextStyle, Theme, Ui, Visuals, WidgetInfo,
@@ -69,7 +70,13 @@ pub(super) fn grouped(n: usize) -> String {
         }
         out.push(digit);
     }
-    out
+    figure(&out)
+}
+
+/// Tokens a second: "32.1 tok/s".
+pub(super) fn rate(tokens_per_sec: f64) -> String {
+    let digits = usize::from(tokens_per_sec < 99.95);
+    figure(&format!("{tokens_per_sec:.digits$} tok/s"))
 }
 
 /// "0.35 s", "12.3 s", "2:05 min".
@@ -80,9 +87,9 @@ pub(super) fn duration(duration: Duration) -> String {
 /// As [`duration`], for seconds.
 pub(super) fn secs(secs: f64) -> String {
     if secs < 9.995 {
-        format!("{secs:.2} s")
+        figure(&format!("{secs:.2} s"))
     } else if secs < 99.95 {
-        format!("{secs:.1} s")
+        figure(&format!("{secs:.1} s"))
     } else {
         format!("{}:{:02} min", secs as u64 / 60, secs as u64 % 60)
     }
@@ -92,11 +99,11 @@ pub(super) fn secs(secs: f64) -> String {
 pub(super) fn bytes(bytes: u64) -> String {
     let mega = bytes as f64 / 1e6;
     if mega < 9.95 {
-        format!("{mega:.1} MB")
+        figure(&format!("{mega:.1} MB"))
     } else if mega < 999.5 {
         format!("{mega:.0} MB")
     } else {
-        format!("{:.2} GB", mega / 1e3)
+        figure(&format!("{:.2} GB", mega / 1e3))
     }
 }
 

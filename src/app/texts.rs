@@ -41,8 +41,30 @@ pub fn texts(ctx: &Context) -> &'static Texts {
     language(ctx).texts()
 }
 
+thread_local! {
+    /// The language of figures that are written without a context at hand: that of this thread's window.
+    static FIGURES: std::cell::Cell<Language> = const { std::cell::Cell::new(Language::English) };
+}
+
+/// A figure with the language's own signs, made from the English one: `1,234.5` becomes `1.234,5`.
+#[must_use]
+pub fn figure(english: &str) -> String {
+    match FIGURES.get() {
+        Language::English => english.to_owned(),
+        Language::German => english
+            .chars()
+            .map(|c| match c {
+                '.' => ',',
+                ',' => '.',
+                c => c,
+            })
+            .collect(),
+    }
+}
+
 /// Sets the language from the next frame on.
 pub fn set_language(ctx: &Context, language: Language) {
+    FIGURES.set(language);
     ctx.data_mut(|data| data.insert_temp(Id::NULL, language));
     ctx.request_repaint();
 }
@@ -151,16 +173,21 @@ texts! {
     new_chat_hint: "Start an empty chat with the same model", "Einen leeren Chat mit demselben Modell beginnen";
     search_hint: "Search", "Suchen";
     no_conversations: "Your chats will be listed here.", "Hier stehen später Ihre Chats.";
-    chat_hover: "{title}\n{messages} messages. Right click for more.", "{title}\n{messages} Nachrichten. Rechtsklick für mehr.";
+    chat_hover: "{title}\nMessages: {messages}. Right click for more.", "{title}\nNachrichten: {messages}. Rechtsklick für mehr.";
     folder: "Folder", "Ordner";
     no_folder: "No folder", "Kein Ordner";
     new_folder: "New folder…", "Neuer Ordner…";
     folder_name: "Folder's name", "Name des Ordners";
     chat_title: "Title of the chat", "Titel des Chats";
+    hit: "{n} message", "{n} Nachricht";
     hits: "{n} messages", "{n} Nachrichten";
+    hits_cut: "The newest {n} messages; there may be more", "Die neuesten {n} Nachrichten; es kann mehr geben";
     chat_deleted: "Chat deleted: {name}", "Chat gelöscht: {name}";
+    message_deleted: "Deleted: {n} message, “{name}”", "Gelöscht: {n} Nachricht, „{name}“";
     messages_deleted: "Deleted: {n} messages, from “{name}” on", "Gelöscht: {n} Nachrichten, ab „{name}“";
+    exported_one: "Exported {n} chat to {file}", "{n} Chat exportiert nach {file}";
     exported: "Exported {n} chats to {file}", "{n} Chats exportiert nach {file}";
+    imported_one: "Imported {n} chat", "{n} Chat importiert";
     imported: "Imported {n} chats", "{n} Chats importiert";
     saving_fails: "Messages cannot be saved just now. Nothing is lost while the window is open: saving is tried again and again.", "Nachrichten können gerade nicht gespeichert werden. Solange das Fenster offen ist, geht nichts verloren: Das Speichern wird immer wieder versucht.";
     saving_works: "Everything is saved again.", "Alles ist wieder gespeichert.";

@@ -18,6 +18,7 @@ use super::window::WindowApp;
 use crate::chat::grounding::Found;
 use crate::chat::tree::AttachmentKind;
 use crate::engine::PictureReport;
+use crate::error::Error;
 
 /// A picture in large.
 pub(super) struct Viewing {
@@ -109,7 +110,7 @@ impl WindowApp {
                 commands.push(Command::Copy(grounding_ui::coordinates_text(&subject.found, size_px)));
             }
             Some(ViewerAction::ExportPicture) => {
-                commands.push(Command::ExportAnnotated(subject.name.clone()));
+                commands.push(Command::ExportAnnotated(viewing.look.clone(), subject.name.clone()));
             }
             None => {}
         }
@@ -121,11 +122,18 @@ impl WindowApp {
     }
 
     /// Writes the picture in large with its boxes.
-    pub(super) fn write_annotated(&mut self, to: PathBuf) {
+    pub(super) fn write_annotated(&mut self, look: &Look, to: PathBuf) {
         let ctx = self.ctx.clone();
-        let Some(look) = self.viewing.as_ref().map(|viewing| viewing.look.clone()) else { return };
-        let Some(subject) = self.subject(&look) else { return };
-        let Some(file) = self.state.files.get(&subject.hash).cloned() else { return };
+        let subject = self.subject(look);
+        let file = subject.as_ref().and_then(|subject| self.state.files.get(&subject.hash)).cloned();
+        let (Some(subject), Some(file)) = (subject, file) else {
+            let gone = Error::new(
+                "writing the picture with its boxes",
+                "its conversation is not on the screen any more",
+            );
+            self.state.report(&gone.at_path(&to).help("open the conversation and save it again"));
+            return;
+        };
         let labels = label_images(&ctx, &subject.found, file.size);
         let annotation = Annotation { file: (file.bytes, subject.name), found: subject.found, labels, to };
         self.pictures.annotate(&mut self.state, annotation);

@@ -179,6 +179,7 @@ fn run_once(options: &WindowOptions, places: &Places) -> Result<Option<Again>> {
             let ctx = creation.egui_ctx.clone();
             let engine = Engine::start(gpu, Arc::new(move || ctx.request_repaint_after(WAKE_DELAY)))?;
             let mut state = State::new(options.context, options.recipe);
+            state.chat.draft.text.clone_from(&preferences.unsent);
             state.usual_settings.clone_from(&preferences.settings);
             state.chat.settings.clone_from(&preferences.settings);
             let ctx = &creation.egui_ctx;
@@ -253,6 +254,8 @@ pub struct WindowApp {
     sheet_open: bool,
     naming: Option<Naming>,
     pub(super) viewing: Option<Viewing>,
+    /// The conversation and the message whose text fields were drawn last.
+    typed_in: (Option<ConversationId>, Option<crate::chat::tree::MessageId>),
     /// Where to scroll in the next frame.
     scroll_to: Option<ScrollTo<i64>>,
     /// Which rows stand above the question.
@@ -314,6 +317,7 @@ impl WindowApp {
             sheet_open: false,
             naming: None,
             viewing: None,
+            typed_in: (None, None),
             scroll_to: None,
             composer_rows: (false, 0, true),
             changed_at: None,
@@ -361,13 +365,14 @@ impl WindowApp {
                     let _ = self.pictures.add(&mut self.state, Origin::File(file));
                 }
             }
+            Chosen::Nothing(error) => self.state.report(&error),
             Chosen::Frames(clip, files) => self.pictures.add_frames(&mut self.state, &clip, files),
             Chosen::Replacement(id, file) => {
                 self.pictures.replace(&mut self.state, id, Origin::File(file));
             }
             Chosen::Export(conversation, format, to) => self.state.export(conversation, format, to),
             Chosen::Import(from) => self.state.import(from),
-            Chosen::Annotated(to) => self.write_annotated(to),
+            Chosen::Annotated(look, to) => self.write_annotated(&look, to),
         }
     }
 
@@ -419,7 +424,10 @@ impl WindowApp {
             Command::WantPicture(attachment) => state.want_picture(&attachment),
             Command::Dismiss(id) => state.dismiss(id),
             Command::Undo(id) => state.undo(Some(id)),
-            Command::UseModelDefaults => state.use_model_defaults(),
+            Command::UseModelDefaults => {
+                state.use_model_defaults();
+                state.settings_touched = true;
+            }
             Command::OpenChat(id, message) => {
                 state.open_chat(id, message);
                 self.chat_view.marked = message;
@@ -446,15 +454,22 @@ impl WindowApp {
             Command::ShowBranch(id) => state.show_branch(id),
             Command::DeleteBranch(id) => state.delete_branch(id, now),
             Command::Copy(text) => ctx.copy_text(text),
-            Command::ClosePrompt => state.close_preview(),
-            Command::ExportAnnotated(name) => self.dialogs.choose_annotated(ctx, frame, &name),
+            Command::ClosePrompt => {
+                state.close_preview();
+                ctx.memory_mut(|memory| memory.request_focus(composer_ui::text_id()));
+            }
+            Command::ExportAnnotated(look, name) => self.dialogs.choose_annotated(ctx, frame, look, &name),
             Command::SavePreset(name) => self.save_preset(&name),
             Command::UsePreset(index) => {
                 if let Some(preset) = self.preferences.presets.get(index) {
                     state.chat.settings.clone_from(&preset.settings);
+                    state.settings_touched = true;
                 }
             }
-            Command::UseRecommended(pictures) => state.chat.settings.use_recommended(pictures),
+            Command::UseRecommended(pictures) => {
+                state.chat.settings.use_recommended(pictures);
+                state.settings_touched = true;
+            }
             Command::DeletePreset(index) => {
                 if index < self.preferences.presets.len() {
                     self.preferences.presets.remove(index);
@@ -493,6 +508,7 @@ impl WindowApp {
             Action::Stop => state.stop(),
             Action::EditLast => {
                 state.edit_last();
+                self.scroll_to = state.chat.editing.as_ref().map(|editing| ScrollTo::Item(editing.message.0));
                 ctx.memory_mut(|memory| memory.request_focus(chat_ui::editing_id()));
             }
             Action::Regenerate | Action::Continue => {
@@ -561,8 +577,9 @@ impl WindowApp {
     fn start_naming(&mut self, id: ConversationId, is_folder: bool) {
         if let Some(conversation) = self.state.listed(id) {
             let text = if is_folder { conversation.folder.clone() } else { conversation.title.clone() };
-            self.naming = Some(Naming { id, text, is_folder, had_focus: false });
+            self.naming = Some(Naming { id, text, is_folder, had_focus: false, was_drawn: true });
             self.preferences.history_open = true;
+            self.state.search.query.clear();
         }
     }
 
@@ -584,8 +601,7 @@ impl WindowApp {
     }
 
     fn step_chat(&mut self, down: bool) {
-        let shown: Vec<ConversationId> =
-            self.state.list.iter().filter(|c| c.messages > 0).map(|c| c.id).collect();
+        let shown: Vec<ConversationId> = self.state.in_order().iter().map(|c| c.id).collect();
         let here = shown.iter().position(|id| *id == self.state.chat.id);
         let to = match (here, down) {
             (Some(at), true) => at + 1,
@@ -613,7 +629,10 @@ impl WindowApp {
     }
 
     fn save_preset(&mut self, name: &str) {
-        let preset = Preset { name: name.trim().to_owned(), settings: self.state.chat.settings.clone() };
+        let mut settings = self.state.chat.settings.clone();
+        // What stands there now is meant, whatever the next model would suggest.
+        (settings.own_sampling, settings.own_image_tokens) = (true, true);
+        let preset = Preset { name: name.trim().to_owned(), settings };
         self.preferences.presets.retain(|other| other.name != preset.name);
         self.preferences.presets.push(preset);
     }
@@ -646,12 +665,29 @@ impl WindowApp {
         if self.composition.is_composing() {
             return;
         }
-        let is_covered = self.palette.is_some() || self.sheet_open || self.viewing.is_some();
+        let is_covered = self.palette.is_some()
+            || self.sheet_open
+            || self.viewing.is_some()
+            || self.state.preview.is_some()
+            || self.naming.is_some();
+        let pressed = ctx.input_mut(actions::pressed);
+        commands.extend(
+            pressed
+                .into_iter()
+                .filter(|action| menus_ui::is_possible(*action, &self.state))
+                .filter(|action| {
+                    !is_covered || matches!(action, Action::Palette | Action::Shortcuts | Action::Quit)
+                })
+                .map(Command::Do),
+        );
+        // Escape belongs to what is open, and to a text field that is not the question's or the changed message's.
+        let focus = ctx.memory(egui::Memory::focused);
+        let ours = [composer_ui::text_id(), chat_ui::editing_id(), history_ui::search_id()];
+        let elsewhere = ctx.text_edit_focused() && focus.is_none_or(|id| !ours.contains(&id));
+        if is_covered || elsewhere || egui::Popup::is_any_open(ctx) {
+            return;
+        }
         ctx.input_mut(|input| {
-            commands.extend(actions::pressed(input).into_iter().map(Command::Do));
-            if is_covered || self.state.preview.is_some() || self.naming.is_some() {
-                return;
-            }
             if !self.state.search.query.is_empty() && input.consume_key(Modifiers::NONE, Key::Escape) {
                 self.state.search.query.clear();
             } else if self.state.chat.editing.is_some() && input.consume_key(Modifiers::NONE, Key::Escape) {
@@ -670,35 +706,39 @@ impl WindowApp {
         if ctx.input(|input| input.pointer.any_down()) {
             return;
         }
-        self.state.keep_settings();
         self.preferences.set_theme(ctx.options(|options| options.theme_preference));
         self.preferences.zoom = ctx.zoom_factor();
         self.preferences.settings.clone_from(&self.state.usual_settings);
+        let unsent = self.state.unsent_text();
+        if self.preferences.unsent != unsent {
+            self.preferences.unsent = unsent.to_owned();
+        }
+        // A window's place is given in points as they are without our zoom.
+        let (zoom, size) = (ctx.zoom_factor(), ctx.content_rect().size());
         let place = ctx.input(|input| {
             let viewport = input.viewport();
-            let size = viewport.inner_rect?.size();
-            let position = viewport.outer_rect.map(|rect| [rect.min.x, rect.min.y]);
+            let position = viewport.outer_rect.map(|rect| [rect.min.x * zoom, rect.min.y * zoom]);
             let maximized = viewport.maximized.unwrap_or(false);
-            Some(WindowPlace { position, size: [size.x, size.y], maximized })
+            WindowPlace { position, size: [size.x * zoom, size.y * zoom], maximized }
         });
-        if let Some(place) = place {
-            // The size to come back to from a window that fills the screen is the one it had before.
-            match &mut self.preferences.window {
-                Some(kept) if place.maximized => kept.maximized = true,
-                window => *window = Some(place),
-            }
+        // The size to come back to from a window that fills the screen is the one it had before.
+        match &mut self.preferences.window {
+            Some(kept) if place.maximized => kept.maximized = true,
+            window => *window = Some(place),
         }
-        let Some(path) = &self.places.preferences else { return };
         let text = self.preferences.to_text();
-        if text == self.kept_preferences {
+        if text == self.kept_preferences && !self.state.settings_changed() {
             self.changed_at = None;
             return;
         }
         let changed = *self.changed_at.get_or_insert(now);
         if now.saturating_duration_since(changed) >= KEEP_AFTER {
-            self.store.send(Job::WritePreferences { path: path.clone(), text: text.clone() });
-            self.kept_preferences = text;
+            self.state.keep_settings();
             self.changed_at = None;
+            if let Some(path) = self.places.preferences.clone().filter(|_| text != self.kept_preferences) {
+                self.store.send(Job::WritePreferences { path, text: text.clone() });
+            }
+            self.kept_preferences = text;
         } else {
             ctx.request_repaint_after(KEEP_AFTER);
         }
@@ -711,10 +751,14 @@ impl WindowApp {
             match self.state.history_event(event) {
                 None => {}
                 Some(News::Exported(to, n)) => {
-                    let text = fill(t.exported, &[("n", &n), ("file", &to.display())]);
+                    let words = if n == 1 { t.exported_one } else { t.exported };
+                    let text = fill(words, &[("n", &n), ("file", &to.display())]);
                     self.state.tell(text, false);
                 }
-                Some(News::Imported(n)) => self.state.tell(fill(t.imported, &[("n", &n)]), false),
+                Some(News::Imported(n)) => {
+                    let words = if n == 1 { t.imported_one } else { t.imported };
+                    self.state.tell(fill(words, &[("n", &n)]), false);
+                }
                 Some(News::SavingFails(error)) => {
                     self.state.tell(format!("{} {error}", t.saving_fails), true);
                 }
@@ -748,6 +792,13 @@ impl WindowApp {
         let has_chat = self.state.chat.is_kept;
         again.replace(Some(Again { model: self.state.last_folder.clone(), has_chat }));
         ctx.send_viewport_cmd(ViewportCommand::Close);
+    }
+}
+
+// The one who drops it may be eframe at the end, or a panic on its way.
+impl Drop for WindowApp {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -786,6 +837,7 @@ impl eframe::App for WindowApp {
         self.take_input(&ctx);
         let mut commands = Vec::new();
         self.take_keys(&ctx, &mut commands);
+        self.forget_undone_typing(&ctx);
         self.panels_ui(ui, now, &mut commands);
         self.overlays_ui(&ctx, &mut commands);
         drop_overlay(&ctx);
@@ -803,11 +855,16 @@ impl eframe::App for WindowApp {
             ctx.request_repaint_after(TICK);
         }
     }
+}
 
-    fn on_exit(&mut self) {
-        self.state.stop_all();
+impl WindowApp {
+    /// Keeps everything as it is now: the window is going.
+    fn leave(&mut self) {
         self.state.poll(&mut *self.backend, Instant::now());
+        self.state.settle_all();
         self.state.keep_settings();
+        self.preferences.settings.clone_from(&self.state.usual_settings);
+        self.preferences.unsent = self.state.unsent_text().to_owned();
         for job in std::mem::take(&mut self.state.jobs) {
             self.store.send(job);
         }
@@ -816,9 +873,7 @@ impl eframe::App for WindowApp {
             self.store.send(Job::WritePreferences { path, text });
         }
     }
-}
 
-impl WindowApp {
     fn panels_ui(&mut self, ui: &mut Ui, now: Instant, commands: &mut Vec<Command>) {
         let open = (self.preferences.history_open, self.preferences.settings_open);
         Panel::top("top bar").frame(panel_frame(ui)).show(ui, |ui| {
@@ -842,7 +897,9 @@ impl WindowApp {
                 self.preferences.settings_width = ui.max_rect().width();
                 ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
                     let (preferences, view) = (&mut self.preferences, &mut self.settings_view);
+                    let before = self.state.chat.settings.clone();
                     settings_ui::settings_ui(ui, &mut self.state, preferences, view, commands);
+                    self.state.settings_touched |= before != self.state.chat.settings;
                 });
             });
         // Both can be dragged open and shut.
@@ -864,6 +921,13 @@ impl WindowApp {
             // The panel was laid out with the height it had before.
             ui.ctx().request_discard("rows came or went above the question");
         }
+        // A name that is being typed in a row that is not drawn any more would keep Escape for itself.
+        if self.naming.as_ref().is_some_and(|naming| !naming.was_drawn) {
+            self.naming = None;
+        }
+        if let Some(naming) = &mut self.naming {
+            naming.was_drawn = false;
+        }
         CentralPanel::default().show(ui, |ui| {
             if self.state.chat.is_loading {
                 ui.centered_and_justified(|ui| ui.weak(texts(ui.ctx()).chat_still_loading));
@@ -877,7 +941,26 @@ impl WindowApp {
         });
     }
 
+    /// Undoing in a text field must not bring back what was typed in another conversation.
+    fn forget_undone_typing(&mut self, ctx: &Context) {
+        let editing = self.state.chat.editing.as_ref().map(|editing| editing.message);
+        let now = (Some(self.state.chat.id), editing);
+        let before = std::mem::replace(&mut self.typed_in, now);
+        for (id, is_other) in
+            [(composer_ui::text_id(), before.0 != now.0), (chat_ui::editing_id(), before != now)]
+        {
+            if is_other && let Some(mut state) = egui::widgets::text_edit::TextEditState::load(ctx, id) {
+                state.clear_undoer();
+                state.store(ctx, id);
+            }
+        }
+    }
+
     fn overlays_ui(&mut self, ctx: &Context, commands: &mut Vec<Command>) {
+        let is_covered = |app: &Self| {
+            app.viewing.is_some() || app.state.preview.is_some() || app.sheet_open || app.palette.is_some()
+        };
+        let was_covered = is_covered(self);
         self.viewing_ui(ctx, commands);
         prompt_ui::prompt_ui(ctx, &self.state, &mut self.prompt_view, commands);
         if self.sheet_open {
@@ -887,6 +970,15 @@ impl WindowApp {
             && !menus_ui::palette_ui(ctx, &self.state, palette, commands)
         {
             self.palette = None;
+        }
+        if was_covered && !is_covered(self) {
+            // What was behind has lost the keyboard.
+            let id = if self.state.chat.editing.is_some() {
+                chat_ui::editing_id()
+            } else {
+                composer_ui::text_id()
+            };
+            ctx.memory_mut(|memory| memory.request_focus(id));
         }
     }
 }

@@ -213,7 +213,10 @@ impl Core {
     /// Gives waiting requests a slot, in order.
     fn admit(&mut self) {
         let Some(running) = &mut self.running else {
-            self.waiting.clear();
+            for waiting in self.waiting.drain(..) {
+                let gone = Error::new("answering", "the model was unloaded").kind(ErrorKind::Cancelled);
+                waiting.events.send(AnswerEvent::Failed(gone));
+            }
             return;
         };
         while let Some(slot) = running.slots.iter().position(Option::is_none) {
@@ -257,6 +260,9 @@ impl Running {
                 .help("load the model with a larger --context, give pictures fewer image tokens, or shorten the chat")
                 .kind(ErrorKind::DoesNotFit));
         }
+        // What the answer begins with counts as said, for the penalty on what was said before.
+        let said = request.answer_start.as_deref().unwrap_or_default();
+        let said = self.front_end.tokenizer.encode_plain(said)?;
         // At least the last token must run, for its logits.
         let reuse = self.prefixes.reuse(&mut self.pool, &prepared.keys, total - 1);
         let mut pages = reuse.pages;
@@ -279,7 +285,7 @@ impl Running {
         self.model.cache.write_page_table(slot, 0, &pages);
         let now = Instant::now();
         let max_tokens = request.max_tokens.unwrap_or(usize::MAX).max(1);
-        self.model.sampler.begin(slot, &request.sampling, &prepared.prompt.input_ids, &[]);
+        self.model.sampler.begin(slot, &request.sampling, &prepared.prompt.input_ids, &said);
         self.next_id += 1;
         self.slots[slot] = Some(Box::new(Session {
             id: self.next_id,

@@ -601,7 +601,7 @@ fn words_are_found_in_old_conversations_and_lead_to_their_message() {
     window.press(Modifiers::COMMAND, Key::F);
     window.type_text("stripe");
     window.wait_until(|state| state.search.hits.len() == 1);
-    assert!(window.see("1 messages"));
+    assert!(window.see("1 message"));
     window.click("They are striped.");
     window.wait_until(|state| state.chat.shown().count() == 2);
     assert_eq!(window.shown()[0], "About zebras");
@@ -638,7 +638,7 @@ fn conversations_are_exported_and_imported() {
     let id = window.state().chat.id;
     window.harness.state_mut().export(Some(id), Format::Markdown, markdown.clone());
     window.wait_until(|state| state.notices.len() == 2);
-    assert!(window.see("Exported 1 chats to"));
+    assert!(window.see("Exported 1 chat to"));
     assert!(std::fs::read_to_string(&markdown).unwrap().contains("A *cat*."));
     let mut other = Window::ready();
     other.harness.state_mut().import(json);

@@ -37,11 +37,11 @@ pub enum Obstacle {
 
 /// What is to be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Intent {
-    /// The draft.
+pub(super) enum Intent {
+    /// A question that is not a message yet.
     Send,
-    /// The message that is being changed.
-    SendEdit,
+    /// A changed message, which was this one before.
+    SendEdit(MessageId),
     /// A message of the user, once more or for the first time.
     Answer(MessageId),
     /// The rest of an answer.
@@ -63,8 +63,14 @@ pub(super) enum Fresh {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub conversation: ConversationId,
+    /// The question with its pictures, until it is a message.
+    pub draft: Option<Draft>,
     intent: Intent,
     fresh: Fresh,
+    /// The message that the question is to follow.
+    parent: Option<MessageId>,
+    /// Its text is a sample's: it does not come back to where questions are typed.
+    is_sample: bool,
     progress: Progress,
 }
 
@@ -77,6 +83,8 @@ pub(super) struct Answering {
     fresh: Fresh,
     /// The message was made for it.
     is_new: bool,
+    /// What the message was before, where it was not.
+    before: (MessageState, serde_json::Value),
     answer: Answer,
     progress: Progress,
     /// The message and the place in it of each picture and clip of the prompt.
@@ -139,23 +147,62 @@ impl State {
     /// Sends the draft, as soon as its pictures are read. What cannot be sent stays where it is.
     pub fn send(&mut self, backend: &mut dyn Backend, now: Instant) {
         if self.cannot_send().is_none() {
-            self.ask(Intent::Send, Fresh::No, backend, now);
+            self.send_draft(false, backend, now);
         }
+    }
+
+    fn send_draft(&mut self, is_sample: bool, backend: &mut dyn Backend, now: Instant) {
+        if let Some(error) = Self::unreadable(&self.chat.draft) {
+            self.report(&error);
+            return;
+        }
+        let parent = self.chat.tree.path().last().copied();
+        let draft = std::mem::take(&mut self.chat.draft);
+        let waiting =
+            Waiting { draft: Some(draft), parent, is_sample, ..self.waiting_for(Intent::Send, now) };
+        self.waiting.push(waiting);
+        self.try_waiting(backend, now);
     }
 
     /// Asks a question of the draft's pictures at once. What is typed waits for the next one.
     pub fn ask_sample(&mut self, question: String, backend: &mut dyn Backend, now: Instant) {
         if self.cannot_send().is_none() {
-            self.kept_text = std::mem::replace(&mut self.chat.draft.text, question);
-            self.send(backend, now);
+            let typed = std::mem::replace(&mut self.chat.draft.text, question);
+            self.send_draft(true, backend, now);
+            if self.chat.draft.pictures.is_empty() {
+                self.chat.draft.text = typed;
+            }
         }
     }
 
     /// Sends the message that is being changed, as a branch of its own.
     pub fn send_edit(&mut self, backend: &mut dyn Backend, now: Instant) {
-        let is_there = self.chat.editing.as_ref().is_some_and(|editing| !editing.draft.is_empty());
-        if is_there && self.cannot_ask().is_none() {
-            self.ask(Intent::SendEdit, Fresh::No, backend, now);
+        if self.cannot_ask().is_some() {
+            return;
+        }
+        let Some(editing) = self.chat.editing.take_if(|editing| !editing.draft.is_empty()) else { return };
+        if let Some(error) = Self::unreadable(&editing.draft) {
+            self.report(&error);
+            self.chat.editing = Some(editing);
+            return;
+        }
+        let Editing { message, draft } = editing;
+        let parent = self.chat.tree.get(message).and_then(|entry| entry.parent);
+        let waiting =
+            Waiting { draft: Some(draft), parent, ..self.waiting_for(Intent::SendEdit(message), now) };
+        self.waiting.push(waiting);
+        self.try_waiting(backend, now);
+    }
+
+    fn waiting_for(&self, intent: Intent, now: Instant) -> Waiting {
+        Waiting {
+            conversation: self.chat.id,
+            draft: None,
+            intent,
+            fresh: Fresh::No,
+            parent: None,
+            is_sample: false,
+            progress: reading(now),
         }
     }
 
@@ -166,22 +213,29 @@ impl State {
             _ => Some(answer),
         });
         if let Some(question) = question.filter(|_| self.cannot_ask().is_none()) {
-            self.ask(Intent::Answer(question), Fresh::No, backend, now);
+            self.ask(Intent::Answer(question), backend, now);
         }
     }
 
-    /// Has the model go on with an answer from its end.
+    /// Has the model go on with an answer from its end. One that others follow stays as it is: a version beside it goes on.
     pub fn continue_answer(&mut self, answer: MessageId, backend: &mut dyn Backend, now: Instant) {
-        let is_answer = self.chat.tree.get(answer).is_some_and(|entry| entry.role == Role::Assistant);
-        if is_answer && self.cannot_ask().is_none() {
-            self.ask(Intent::Continue(answer), Fresh::No, backend, now);
+        let entry = self.chat.tree.get(answer).filter(|entry| entry.role == Role::Assistant).cloned();
+        let Some(entry) = entry.filter(|_| self.cannot_ask().is_none()) else { return };
+        let mut answer = answer;
+        if !self.chat.tree.followers(Some(answer)).is_empty() {
+            let (conversation, state) = (self.chat.id, entry.state);
+            answer = self.add_entry(conversation, entry.parent, entry.role, entry.text, Vec::new(), state);
+            if let Some(copy) = self.chat.tree.get_mut(answer) {
+                copy.details = entry.details;
+            }
         }
+        self.ask(Intent::Continue(answer), backend, now);
     }
 
     /// Begins in the conversation on the screen; waits where pictures are missing.
-    fn ask(&mut self, intent: Intent, fresh: Fresh, backend: &mut dyn Backend, now: Instant) {
-        let conversation = self.chat.id;
-        self.waiting.push(Waiting { conversation, intent, fresh, progress: reading(now) });
+    fn ask(&mut self, intent: Intent, backend: &mut dyn Backend, now: Instant) {
+        let waiting = self.waiting_for(intent, now);
+        self.waiting.push(waiting);
         self.try_waiting(backend, now);
     }
 
@@ -197,36 +251,34 @@ impl State {
     /// Gives back what has to wait longer.
     fn try_ask(&mut self, mut waiting: Waiting, backend: &mut dyn Backend, now: Instant) -> Option<Waiting> {
         let conversation = waiting.conversation;
-        if let Intent::Send | Intent::SendEdit = waiting.intent {
-            let chat = self.chat_mut(conversation)?;
-            let draft = match waiting.intent {
-                Intent::Send => &mut chat.draft,
-                _ => &mut chat.editing.as_mut()?.draft,
-            };
+        self.chat_of(conversation)?;
+        if let Some(draft) = &waiting.draft {
+            waiting.progress.pictures = draft.pictures.len();
             if draft.is_reading() {
-                waiting.progress.pictures = draft.pictures.len();
                 return Some(waiting);
             }
-            if let Some(error) = Self::unreadable(draft) {
-                self.give_text_back();
+            let attachments = attachments_of(draft);
+            if let Some(error) = Self::unreadable(draft).or_else(|| self.lost_file(&attachments)) {
                 self.report(&error);
+                self.give_back(waiting);
                 return None;
             }
-            let draft = std::mem::take(draft);
-            let (question, fresh) = if waiting.intent == Intent::Send {
-                let parent = chat.tree.path().last().copied();
-                chat.draft.text.clear();
-                let question = self.add_question(conversation, parent, draft);
-                self.give_text_back();
-                (question, Fresh::Draft(question))
-            } else {
-                let original = chat.editing.take()?.message;
-                let parent = chat.tree.get(original).and_then(|entry| entry.parent);
-                let question = self.add_question(conversation, parent, draft);
-                (question, Fresh::Edit { question, original })
+            if !self.want_files(&attachments) {
+                return Some(waiting);
+            }
+        }
+        if let Some(draft) = waiting.draft.take() {
+            let parent = waiting.parent.filter(|parent| {
+                self.chat_of(conversation).is_some_and(|chat| chat.tree.get(*parent).is_some())
+            });
+            let attachments = attachments_of(&draft);
+            let state = MessageState::Complete;
+            let question = self.add_entry(conversation, parent, Role::User, draft.text, attachments, state);
+            waiting.fresh = match waiting.intent {
+                Intent::SendEdit(original) => Fresh::Edit { question, original },
+                _ => Fresh::Draft(question),
             };
             waiting.intent = Intent::Answer(question);
-            waiting.fresh = fresh;
         }
         match self.request(conversation, waiting.intent) {
             Ok(Some((request, pictures))) => {
@@ -236,31 +288,44 @@ impl State {
             Ok(None) => Some(waiting),
             Err(error) => {
                 self.report(&error);
+                self.take_back(conversation, waiting.fresh);
                 None
             }
         }
     }
 
-    fn give_text_back(&mut self) {
-        if !self.kept_text.is_empty() {
-            let text = std::mem::take(&mut self.kept_text);
-            self.chat.draft.text = text;
+    /// What was to be sent goes back to where it was typed.
+    fn give_back(&mut self, waiting: Waiting) {
+        let Some(mut draft) = waiting.draft else {
+            self.take_back(waiting.conversation, waiting.fresh);
+            return;
+        };
+        if waiting.is_sample {
+            draft.text.clear();
         }
+        let original = match waiting.intent {
+            Intent::SendEdit(original) => Some(original),
+            _ => None,
+        };
+        self.put_back(waiting.conversation, draft, original);
     }
 
-    /// Keeps a question. Its pictures are read.
-    fn add_question(
-        &mut self,
-        conversation: ConversationId,
-        parent: Option<MessageId>,
-        draft: Draft,
-    ) -> MessageId {
-        let attachments: Vec<Attachment> = draft
-            .pictures
-            .iter()
-            .filter_map(|p| Some(Attachment { kind: p.kind, name: p.name.clone(), hash: p.hash()? }))
-            .collect();
-        self.add_entry(conversation, parent, Role::User, draft.text, attachments, MessageState::Complete)
+    fn put_back(&mut self, conversation: ConversationId, draft: Draft, original: Option<MessageId>) {
+        let is_here = self.chat.id == conversation;
+        let Some(chat) = self.chat_mut(conversation) else { return };
+        match original {
+            Some(message) if chat.editing.is_none() && chat.tree.get(message).is_some() => {
+                chat.tree.choose(message);
+                chat.editing = Some(Editing { message, draft });
+            }
+            _ => chat.draft.take_back(draft),
+        }
+        if !is_here && chat.is_kept {
+            // Nobody looks at its draft now: what was typed must not go with the window.
+            let settings = chat.settings_to_keep();
+            chat.kept_settings = settings.clone();
+            self.jobs.push(Job::SetSettings { id: conversation, settings });
+        }
     }
 
     /// Adds a message, on the screen and in the history.
@@ -274,13 +339,15 @@ impl State {
         state: MessageState,
     ) -> MessageId {
         let id = MessageId(self.new_local());
-        let files = attachments
-            .iter()
-            .filter_map(|attachment| {
-                let bytes = std::sync::Arc::clone(&self.files.get(&attachment.hash)?.bytes);
-                Some(FileToKeep { kind: attachment.kind, name: attachment.name.clone(), bytes })
-            })
-            .collect();
+        let file = |attachment: &Attachment| {
+            let Some(file) = self.files.get(&attachment.hash) else {
+                tracing::error!("{} is not in memory and cannot be kept", attachment.name);
+                return None;
+            };
+            let bytes = std::sync::Arc::clone(&file.bytes);
+            Some(FileToKeep { kind: attachment.kind, name: attachment.name.clone(), bytes })
+        };
+        let files = attachments.iter().filter_map(file).collect();
         let first_picture = attachments.first().map(|attachment| attachment.name.clone());
         let entry = Entry {
             id,
@@ -349,12 +416,17 @@ impl State {
                 (entry.parent.ok_or_else(gone)?, Some(entry.text.clone()).filter(|text| !text.is_empty()))
             }
             Intent::Answer(question) => (question, None),
-            Intent::Send | Intent::SendEdit => return Err(gone()),
+            Intent::Send | Intent::SendEdit(_) => return Err(gone()),
         };
         let chat = self.chat_of(conversation).ok_or_else(gone)?;
         let path = chat.tree.path_to(last);
         if path.is_empty() {
             return Err(gone());
+        }
+        let attachments: Vec<Attachment> =
+            path.iter().filter_map(|id| chat.tree.get(*id)).flat_map(|e| e.attachments.clone()).collect();
+        if let Some(error) = self.lost_file(&attachments) {
+            return Err(error);
         }
         let Some((messages, pictures)) = self.messages(conversation, &path) else { return Ok(None) };
         let chat = self.chat_mut(conversation).ok_or_else(gone)?;
@@ -387,7 +459,10 @@ impl State {
                 continue;
             }
             messages.push(message(entry, &self.files)?);
-            pictures.extend((0..units(&entry.attachments).len()).map(|place| (entry.id, place)));
+            // The template shows those of users and tools only.
+            if matches!(entry.role, Role::User | Role::Tool) {
+                pictures.extend((0..units(&entry.attachments).len()).map(|place| (entry.id, place)));
+            }
         }
         Some((messages, pictures))
     }
@@ -398,6 +473,10 @@ impl State {
         let reading = || Error::new(DOING, "its pictures are still being read").help("try again in a moment");
         let conversation = self.chat.id;
         let path = self.chat.tree.path().to_vec();
+        let shown: Vec<Attachment> = self.chat.shown().flat_map(|e| e.attachments.clone()).collect();
+        if let Some(error) = self.lost_file(&shown) {
+            return Err(error);
+        }
         let (mut messages, _) = self.messages(conversation, &path).ok_or_else(reading)?;
         let draft = &self.chat.draft;
         if !draft.is_empty() {
@@ -409,11 +488,7 @@ impl State {
                 parent: None,
                 role: Role::User,
                 text: draft.text.clone(),
-                attachments: draft
-                    .pictures
-                    .iter()
-                    .filter_map(|p| Some(Attachment { kind: p.kind, name: p.name.clone(), hash: p.hash()? }))
-                    .collect(),
+                attachments: attachments_of(draft),
                 state: MessageState::Complete,
                 details: serde_json::Value::Null,
                 created_ms: 0,
@@ -448,9 +523,11 @@ impl State {
                 let state = MessageState::Streaming;
                 (self.add_entry(conversation, Some(question), Role::Assistant, text, Vec::new(), state), true)
             }
-            Intent::Send | Intent::SendEdit => return,
+            Intent::Send | Intent::SendEdit(_) => return,
         };
+        let mut before = (MessageState::Stopped, serde_json::Value::Null);
         if let Some(entry) = self.chat_mut(conversation).and_then(|chat| chat.tree.get_mut(answer_id)) {
+            before = (entry.state, entry.details.clone());
             entry.state = MessageState::Streaming;
             about.is_edited = details::<AnswerDetails>(entry).is_edited;
             entry.details = json!(about);
@@ -459,9 +536,18 @@ impl State {
         let progress = Progress::new(pictures.len(), now);
         let answer = backend.ask(request);
         let (message, fresh) = (answer_id, waiting.fresh);
-        let answering =
-            Answering { conversation, message, fresh, is_new, answer, progress, pictures, start, kept: now };
-        self.answering.push(answering);
+        self.answering.push(Answering {
+            conversation,
+            message,
+            fresh,
+            is_new,
+            before,
+            answer,
+            progress,
+            pictures,
+            start,
+            kept: now,
+        });
     }
 
     /// Asks the answer of the conversation on the screen to stop; that it has is told by an event.
@@ -474,8 +560,7 @@ impl State {
             std::mem::take(&mut self.waiting).into_iter().partition(|w| w.conversation == conversation);
         self.waiting = others;
         for waiting in waiting {
-            self.give_text_back();
-            self.take_back(conversation, waiting.fresh);
+            self.give_back(waiting);
         }
         for answering in self.answering.iter_mut().filter(|a| a.conversation == conversation) {
             answering.answer.cancel.cancel();
@@ -553,7 +638,7 @@ impl State {
 
     fn finished(&mut self, answering: &Answering, summary: &Summary) {
         let nothing = summary.text.is_empty() && summary.reason == StopReason::Cancelled;
-        if nothing && answering.is_new {
+        if nothing {
             self.nothing_came(answering);
             return;
         }
@@ -581,7 +666,7 @@ impl State {
         }
         let entry = self.chat_mut(answering.conversation).and_then(|c| c.tree.get_mut(answering.message));
         let Some(entry) = entry else { return };
-        if entry.text.is_empty() && answering.is_new {
+        if entry.text == answering.start {
             self.nothing_came(answering);
             return;
         }
@@ -593,8 +678,18 @@ impl State {
         self.keep(answering.conversation, answering.message);
     }
 
-    /// An answer without a word is taken away, and its question goes back to where it was typed: nothing is lost.
+    /// An answer without a word is taken away, and its question goes back to where it was typed: nothing is lost. One that was
+    /// to be gone on with is as it was.
     fn nothing_came(&mut self, answering: &Answering) {
+        if !answering.is_new {
+            let entry = self.chat_mut(answering.conversation).and_then(|c| c.tree.get_mut(answering.message));
+            if let Some(entry) = entry {
+                entry.text.clone_from(&answering.start);
+                (entry.state, entry.details) = answering.before.clone();
+            }
+            self.keep(answering.conversation, answering.message);
+            return;
+        }
         if answering.fresh == Fresh::No {
             self.remove_entries(answering.conversation, answering.message);
         }
@@ -609,13 +704,33 @@ impl State {
         };
         let Some(entry) = self.remove_entries(conversation, question).into_iter().next() else { return };
         let draft = self.draft_of(&entry);
-        let Some(chat) = self.chat_mut(conversation) else { return };
-        match original {
-            Some(message) => {
-                chat.tree.choose(message);
-                chat.editing.get_or_insert(Editing { message, draft });
+        self.put_back(conversation, draft, original);
+    }
+
+    /// Ends the answers of a conversation now, as they are: what has come is kept.
+    pub(in crate::app) fn settle(&mut self, conversation: ConversationId) {
+        self.stop_in(conversation);
+        let (ending, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.answering).into_iter().partition(|a| a.conversation == conversation);
+        self.answering = others;
+        for answering in ending {
+            let entry = self.chat_mut(conversation).and_then(|c| c.tree.get_mut(answering.message));
+            let Some(entry) = entry else { continue };
+            if entry.text == answering.start {
+                self.nothing_came(&answering);
+            } else {
+                entry.state = MessageState::Stopped;
+                self.keep(conversation, answering.message);
             }
-            None => chat.draft.take_back(draft),
+        }
+    }
+
+    /// As [`Self::settle`], everywhere: the window is closing.
+    pub(in crate::app) fn settle_all(&mut self) {
+        let all: Vec<_> = self.answering.iter().map(|a| a.conversation).collect();
+        let waiting: Vec<_> = self.waiting.iter().map(|w| w.conversation).collect();
+        for conversation in all.into_iter().chain(waiting) {
+            self.settle(conversation);
         }
     }
 
@@ -641,6 +756,12 @@ impl State {
         }
         Draft { text: entry.text.clone(), pictures }
     }
+}
+
+/// A draft's pictures as a message has them.
+pub(super) fn attachments_of(draft: &Draft) -> Vec<Attachment> {
+    let attachment = |p: &Attached| Some(Attachment { kind: p.kind, name: p.name.clone(), hash: p.hash()? });
+    draft.pictures.iter().filter_map(attachment).collect()
 }
 
 fn reading(now: Instant) -> Progress {

@@ -1,7 +1,8 @@
 //! Pictures and clips of questions in the making, and the files of messages.
 
 use super::{ChosenSample, State};
-use crate::app::chat::{Attached, Draft, FileData, Hash, PictureState};
+use crate::app::chat::{Attached, Draft, FileData, Hash, PictureState, one_clip};
+use crate::chat::message::Role;
 use crate::chat::store::Job;
 use crate::chat::tree::{Attachment, AttachmentKind};
 use crate::error::{Error, Result};
@@ -23,24 +24,29 @@ pub struct ReadFile {
 impl State {
     /// The draft that new pictures go to: of the message being changed, or of the next question.
     pub(super) fn open_draft(&mut self) -> &mut Draft {
+        let tree = &self.chat.tree;
+        let is_question =
+            |id| tree.path().contains(&id) && tree.get(id).is_some_and(|e| e.role == Role::User);
         match &mut self.chat.editing {
-            Some(editing) => &mut editing.draft,
-            None => &mut self.chat.draft,
+            Some(editing) if is_question(editing.message) => &mut editing.draft,
+            _ => &mut self.chat.draft,
         }
     }
 
     fn drafts_mut(&mut self) -> impl Iterator<Item = &mut Draft> {
         let chats = std::iter::once(&mut self.chat).chain(self.others.values_mut());
-        chats.flat_map(|chat| {
+        let typed = chats.flat_map(|chat| {
             std::iter::once(&mut chat.draft).chain(chat.editing.as_mut().map(|editing| &mut editing.draft))
-        })
+        });
+        typed.chain(self.waiting.iter_mut().filter_map(|waiting| waiting.draft.as_mut()))
     }
 
     fn drafts(&self) -> impl Iterator<Item = &Draft> {
         let chats = std::iter::once(&self.chat).chain(self.others.values());
-        chats.flat_map(|chat| {
+        let typed = chats.flat_map(|chat| {
             std::iter::once(&chat.draft).chain(chat.editing.as_ref().map(|editing| &editing.draft))
-        })
+        });
+        typed.chain(self.waiting.iter().filter_map(|waiting| waiting.draft.as_ref()))
     }
 
     /// Adds a picture to the draft; [`State::picture_read`] says when it is there.
@@ -48,6 +54,13 @@ impl State {
         let id = self.new_id();
         self.open_draft().pictures.push(Attached { id, name, kind, state: PictureState::Reading });
         id
+    }
+
+    /// The clips of frames in drafts, by name.
+    pub(in crate::app) fn clip_names(&self) -> std::collections::HashSet<String> {
+        let frames =
+            self.drafts().flat_map(|draft| &draft.pictures).filter(|p| p.kind == AttachmentKind::Frame);
+        frames.map(|p| crate::app::chat::clip_name(&p.name).to_owned()).collect()
     }
 
     /// A picture of a draft is to be another: it is read anew. `false`: it is gone.
@@ -68,10 +81,13 @@ impl State {
             return;
         };
         match result {
-            Ok(read) => {
+            Ok(mut read) => {
                 let (width, height) = read.data.size;
                 picture.state = PictureState::Ready(read.hash, width, height);
-                if picture.kind != AttachmentKind::Frame {
+                if picture.kind == AttachmentKind::Frame {
+                    // The engine decodes a clip's frames one at a time.
+                    read.data.picture = None;
+                } else {
                     picture.kind = read.kind;
                 }
                 self.files.insert(read.hash, read.data);
@@ -93,11 +109,19 @@ impl State {
         self.drafts_mut().for_each(|draft| draft.pictures.retain(|p| p.id != id));
     }
 
-    /// Puts a picture of a draft before the one at `to` (or at the end).
+    /// Puts a picture of a draft at the place `to` (or at the end); a clip of frames is passed as a whole.
     pub fn move_picture(&mut self, id: u64, to: usize) {
         for draft in self.drafts_mut() {
             if let Some(from) = draft.pictures.iter().position(|p| p.id == id) {
                 let picture = draft.pictures.remove(from);
+                let mut to = to.min(draft.pictures.len());
+                let splits = |to: usize| {
+                    let (before, after) = draft.pictures.split_at(to);
+                    before.last().zip(after.first()).is_some_and(|(a, b)| one_clip(a, b))
+                };
+                while to > 0 && to < draft.pictures.len() && splits(to) {
+                    to = if to > from { to + 1 } else { to - 1 };
+                }
                 draft.pictures.insert(to.min(draft.pictures.len()), picture);
             }
         }
@@ -125,6 +149,9 @@ impl State {
                 continue;
             }
             all = false;
+            if self.lost_files.contains_key(&attachment.hash) {
+                continue;
+            }
             if self.requested.insert(attachment.hash) {
                 self.jobs.push(Job::File(attachment.clone()));
             }
@@ -146,9 +173,18 @@ impl State {
                 self.files.entry(hash).or_insert(data);
                 self.fresh_files.push((hash, String::new()));
             }
-            // It stays among the requested: asking again would fail again.
-            Err(error) => self.report(&error),
+            Err(error) => {
+                self.requested.remove(&hash);
+                self.report(&error);
+                self.lost_files.insert(hash, error);
+            }
         }
+    }
+
+    /// Why one of these cannot be had.
+    pub(super) fn lost_file(&self, attachments: &[Attachment]) -> Option<Error> {
+        let error = attachments.iter().find_map(|attachment| self.lost_files.get(&attachment.hash))?;
+        Some(error.clone().help("edit the message and take the picture out, or add it again"))
     }
 
     /// The pixels of a file that came from the history have been read.
@@ -158,7 +194,10 @@ impl State {
                 self.files.insert(hash, data);
                 self.bound_pixels();
             }
-            Err(error) => self.report(&error),
+            Err(error) => {
+                self.report(&error);
+                self.lost_files.insert(hash, error);
+            }
         }
     }
 
@@ -191,6 +230,7 @@ impl State {
         }
         self.files.retain(|hash, _| used.contains(hash));
         self.requested.retain(|hash| used.contains(hash));
+        self.lost_files.retain(|hash, _| used.contains(hash));
     }
 
     /// Is the file used by what is in memory?

@@ -38,9 +38,15 @@ impl Chat {
 }
 
 impl State {
-    /// Begins an empty conversation with the same settings; the model stays. What is typed comes along.
+    /// Begins an empty conversation with the same settings; the model stays.
     pub fn new_chat(&mut self) {
         if self.chat.is_blank() {
+            return;
+        }
+        // What was typed into a new chat and not sent is nowhere else: that one comes back.
+        let unsent = self.others.values().find(|chat| !chat.is_kept && !chat.draft.is_empty()).map(|c| c.id);
+        if let Some(chat) = unsent.and_then(|id| self.others.remove(&id)) {
+            self.show(chat);
             return;
         }
         let mut settings = self.chat.settings.clone();
@@ -56,16 +62,45 @@ impl State {
         self.keep_settings();
         self.close_preview();
         let before = std::mem::replace(&mut self.chat, chat);
-        // Pictures that wait in a draft, an edit, or an answer under way are nowhere else.
-        let is_needed = !before.draft.pictures.is_empty()
-            || before.editing.is_some()
-            || self.is_answering(before.id)
-            || self.undo.iter().any(|u| matches!(u.undo, Undo::Branch(id, _) if id == before.id))
-            || (!before.is_kept && !before.draft.is_empty());
-        if is_needed {
-            self.others.insert(before.id, before);
+        self.others.insert(before.id, before);
+        if let Some(info) = self.model_info().cloned() {
+            self.chat.settings.fit(&info);
         }
+        self.forget_others();
         self.forget_files();
+    }
+
+    /// Lets go of conversations that are not on the screen and have nothing that the history has not.
+    pub(super) fn forget_others(&mut self) {
+        if self.others.is_empty() {
+            return;
+        }
+        // Pictures that wait in a draft, an edit, or an answer under way are nowhere else.
+        let needed: Vec<ConversationId> = self
+            .others
+            .values()
+            .filter(|chat| {
+                !chat.draft.pictures.is_empty()
+                    || chat.editing.is_some()
+                    || self.is_answering(chat.id)
+                    || self.undo.iter().any(|u| matches!(u.undo, Undo::Branch(id, _) if id == chat.id))
+                    || ((!chat.is_kept || chat.is_loading) && !chat.draft.is_empty())
+            })
+            .map(|chat| chat.id)
+            .collect();
+        let before = self.others.len();
+        self.others.retain(|id, _| needed.contains(id));
+        if self.others.len() != before {
+            self.forget_files();
+        }
+    }
+
+    /// What was typed into a new chat and not sent: it is in no conversation yet.
+    #[must_use]
+    pub fn unsent_text(&self) -> &str {
+        let new = |chat: &&Chat| !chat.is_kept && !chat.draft.text.is_empty();
+        let chats = std::iter::once(&self.chat).chain(self.others.values());
+        chats.filter(new).map(|chat| chat.draft.text.as_str()).next().unwrap_or_default()
     }
 
     /// Opens a conversation of the list; `message`: one to bring into sight.
@@ -121,6 +156,28 @@ impl State {
         self.jobs.push(Job::SetFolder { id, folder: folder.trim().to_owned() });
     }
 
+    /// The conversations in the order of the list on the screen: pinned ones, folders by name, the rest. Empty ones are not
+    /// shown, but for the one that is open.
+    #[must_use]
+    pub fn in_order(&self) -> Vec<&Conversation> {
+        let shown = self.list.iter().filter(|c| c.messages > 0 || c.id == self.chat.id);
+        let mut order: Vec<&Conversation> = shown.collect();
+        // The sort is stable: within a group the history's own order stays.
+        order.sort_by(|a, b| {
+            let group = |c: &Conversation| match (c.pinned, c.folder.is_empty()) {
+                (true, _) => 0,
+                (false, false) => 1,
+                (false, true) => 2,
+            };
+            let folder = |c: &Conversation| if c.pinned { String::new() } else { c.folder.to_lowercase() };
+            group(a).cmp(&group(b)).then_with(|| folder(a).cmp(&folder(b))).then_with(|| {
+                let folder = |c: &Conversation| if c.pinned { String::new() } else { c.folder.clone() };
+                folder(a).cmp(&folder(b))
+            })
+        });
+        order
+    }
+
     /// All folders, by name.
     #[must_use]
     pub fn folders(&self) -> Vec<&str> {
@@ -133,7 +190,8 @@ impl State {
 
     /// Deletes a conversation; it can be undone.
     pub fn delete_chat(&mut self, id: ConversationId, now: Instant) {
-        self.stop_in(id);
+        self.settle(id);
+        self.search.hits.retain(|hit| hit.conversation != id);
         let name = self.listed(id).map(|c| c.title.clone()).unwrap_or_default();
         self.others.remove(&id);
         self.list.retain(|conversation| conversation.id != id);
@@ -148,12 +206,22 @@ impl State {
         }
     }
 
+    /// Are settings or draft of the conversation on the screen others than those kept?
+    #[must_use]
+    pub(in crate::app) fn settings_changed(&self) -> bool {
+        let is_kept = self.chat.is_kept && !self.chat.is_loading;
+        self.settings_touched || (is_kept && self.chat.settings_to_keep() != self.chat.kept_settings)
+    }
+
     /// Keeps settings and draft of the conversation on the screen where they have changed.
     pub fn keep_settings(&mut self) {
         if self.chat.is_loading {
             return;
         }
-        self.usual_settings.clone_from(&self.chat.settings);
+        if self.settings_touched {
+            self.usual_settings.clone_from(&self.chat.settings);
+            self.settings_touched = false;
+        }
         let settings = self.chat.settings_to_keep();
         if self.chat.is_kept && settings != self.chat.kept_settings {
             self.jobs.push(Job::SetSettings { id: self.chat.id, settings: settings.clone() });
@@ -215,10 +283,12 @@ impl State {
             Event::Notice(text) => self.tell(text, true),
             Event::SavingFails(error) => return Some(News::SavingFails(error.to_string())),
             Event::SavingWorks => return Some(News::SavingWorks),
-            Event::Failed(error) => {
+            Event::Failed(error) => self.report(&error),
+            Event::OpenFailed { conversation, error } => {
                 self.report(&error);
-                if self.chat.is_loading {
-                    // It may be this one: what is typed from now on must not go into a conversation that is not there.
+                self.others.remove(&conversation);
+                if self.chat.id == conversation && self.chat.is_loading {
+                    // What is typed from now on must not go into a conversation that is not there.
                     let draft = std::mem::take(&mut self.chat.draft);
                     let id = ConversationId(self.new_local());
                     self.chat = Chat { draft, ..Chat::new(id, self.usual_settings.clone()) };

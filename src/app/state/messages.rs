@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::State;
+use super::answers::attachments_of;
 use crate::app::chat::{AnswerDetails, Editing, Hash, details};
 use crate::chat::history::ConversationId;
 use crate::chat::message::Role;
@@ -53,6 +54,10 @@ impl State {
         if self.message_under_way() == Some(id) {
             return;
         }
+        if self.chat.editing.as_ref().is_some_and(|editing| editing.message == id) {
+            return;
+        }
+        self.end_edit();
         if let Some(entry) = self.chat.tree.get(id).cloned() {
             self.want_files(&entry.attachments);
             let draft = self.draft_of(&entry);
@@ -67,6 +72,24 @@ impl State {
         }
     }
 
+    /// Ends a change that nobody has said is unwanted: what was typed goes to the question.
+    pub(super) fn end_edit(&mut self) {
+        let Some(editing) = self.chat.editing.take() else { return };
+        let text = editing.draft.text.trim();
+        let is_changed = self.chat.tree.get(editing.message).is_none_or(|entry| entry.text.trim() != text);
+        if is_changed && !text.is_empty() {
+            self.chat.draft.take_back(editing.draft);
+        }
+    }
+
+    /// A message that is no longer shown cannot be changed.
+    pub(super) fn end_hidden_edit(&mut self) {
+        let tree = &self.chat.tree;
+        if self.chat.editing.as_ref().is_some_and(|editing| !tree.path().contains(&editing.message)) {
+            self.end_edit();
+        }
+    }
+
     /// Leaves the message as it was.
     pub fn cancel_edit(&mut self) {
         self.chat.editing = None;
@@ -74,20 +97,20 @@ impl State {
 
     /// Keeps the changed message as a branch beside the old one, without asking anything. Gives the new message.
     pub fn save_edit(&mut self) -> Option<MessageId> {
-        let is_reading = self.chat.editing.as_ref().is_none_or(|editing| editing.draft.is_reading());
-        if is_reading {
+        let draft = &self.chat.editing.as_ref()?.draft;
+        if draft.is_reading() || draft.is_empty() {
+            return None;
+        }
+        let attachments = attachments_of(draft);
+        if let Some(error) = Self::unreadable(draft).or_else(|| self.lost_file(&attachments)) {
+            self.report(&error);
+            return None;
+        }
+        if !self.want_files(&attachments) {
             return None;
         }
         let editing = self.chat.editing.take()?;
         let entry = self.chat.tree.get(editing.message)?.clone();
-        let attachments = editing
-            .draft
-            .pictures
-            .iter()
-            .filter_map(|p| {
-                Some(crate::chat::tree::Attachment { kind: p.kind, name: p.name.clone(), hash: p.hash()? })
-            })
-            .collect();
         let (conversation, state) = (self.chat.id, MessageState::Complete);
         let id =
             self.add_entry(conversation, entry.parent, entry.role, editing.draft.text, attachments, state);
@@ -104,7 +127,7 @@ impl State {
 
     /// Shows the branch through this message.
     pub fn show_branch(&mut self, id: MessageId) {
-        self.chat.editing = None;
+        self.end_edit();
         self.chat.tree.choose(id);
         let path = self.chat.tree.path_to(id);
         self.jobs.push(Job::Choose { conversation: self.chat.id, path });
@@ -113,8 +136,7 @@ impl State {
     /// Deletes a message and all that follows it; it can be undone.
     pub fn delete_branch(&mut self, id: MessageId, now: Instant) {
         if self.message_under_way().is_some_and(|at| self.chat.tree.branch(id).contains(&at)) {
-            self.stop();
-            return;
+            self.settle(self.chat.id);
         }
         let removed = self.remove_entries(self.chat.id, id);
         let Some(first) = removed.first() else { return };
@@ -137,12 +159,26 @@ impl State {
             None => self.undo.len().checked_sub(1),
         };
         let Some(at) = at.filter(|at| *at < self.undo.len()) else { return };
-        match self.undo.remove(at).undo {
-            Undo::Conversation(id) => self.jobs.push(Job::Restore(id)),
-            Undo::Branch(conversation, entries) => {
-                self.jobs.push(Job::RestoreMessages(entries.iter().map(|entry| entry.id).collect()));
-                if let Some(chat) = self.chat_mut(conversation) {
-                    chat.tree.restore(entries);
+        let branch_of = |undo: &Undo| match undo {
+            Undo::Branch(conversation, _) => Some(*conversation),
+            Undo::Conversation(_) => None,
+        };
+        // What was deleted later in the same conversation comes back first: it may be what this one hangs on.
+        let conversation = self.undo.get(at).and_then(|undoable| branch_of(&undoable.undo));
+        let mut all = vec![at];
+        if conversation.is_some() {
+            all.extend((at + 1..self.undo.len()).filter(|i| {
+                self.undo.get(*i).is_some_and(|undoable| branch_of(&undoable.undo) == conversation)
+            }));
+        }
+        for at in all.into_iter().rev() {
+            match self.undo.remove(at).undo {
+                Undo::Conversation(id) => self.jobs.push(Job::Restore(id)),
+                Undo::Branch(conversation, entries) => {
+                    self.jobs.push(Job::RestoreMessages(entries.iter().map(|entry| entry.id).collect()));
+                    if let Some(chat) = self.chat_mut(conversation) {
+                        chat.tree.restore(entries);
+                    }
                 }
             }
         }

@@ -614,3 +614,161 @@ fn the_window_is_called_as_the_model_is_and_the_demo_by_its_full_name() {
     assert!(state.is_demo());
     assert_eq!(state.title(), "Ocelli demo: drawn shapes only, not a general model");
 }
+
+#[test]
+fn an_answer_that_others_follow_is_gone_on_with_in_a_version_beside_it() {
+    let (mut state, mut script) = ready();
+    answered(&mut state, &mut script, "one", "1");
+    answered(&mut state, &mut script, "two", "2");
+    let first = id_of(&state, 1);
+    state.continue_answer(first, &mut script, Instant::now());
+    script.say(summary(" and more", StopReason::End));
+    state.poll(&mut script, Instant::now());
+    assert_eq!(shown(&state), ["one", "1 and more"]);
+    assert_eq!(state.chat.tree.get(first).unwrap().text, "1");
+}
+
+#[test]
+fn an_answer_that_nothing_could_be_added_to_is_as_it_was() {
+    let (mut state, mut script) = ready();
+    answered(&mut state, &mut script, "one", "1");
+    let before = state.chat.last().unwrap().clone();
+    for end in [
+        AnswerEvent::Failed(Error::new("answering", "the context is full")),
+        summary("", StopReason::Cancelled),
+    ] {
+        state.continue_answer(before.id, &mut script, Instant::now());
+        script.say(end);
+        state.poll(&mut script, Instant::now());
+        assert_eq!(state.chat.last().unwrap(), &before);
+    }
+}
+
+#[test]
+fn what_was_typed_into_a_new_chat_and_not_sent_is_not_lost() {
+    let (mut state, mut script) = ready();
+    answered(&mut state, &mut script, "one", "1");
+    let first = state.chat.id;
+    state.new_chat();
+    state.chat.draft.text = "half a question".into();
+    state.open_chat(first, None);
+    assert_eq!(state.unsent_text(), "half a question");
+    state.new_chat();
+    assert_eq!(state.chat.draft.text, "half a question");
+}
+
+#[test]
+fn a_question_that_comes_back_to_a_chat_off_the_screen_is_kept() {
+    let (mut state, mut script) = ready();
+    answered(&mut state, &mut script, "one", "1");
+    ask(&mut state, &mut script, "two");
+    let first = state.chat.id;
+    state.new_chat();
+    state.jobs.clear();
+    script.say(AnswerEvent::Failed(Error::new("answering", "too long")));
+    state.poll(&mut script, Instant::now());
+    let kept = state.jobs.iter().find_map(|job| match job {
+        Job::SetSettings { id, settings } if *id == first => settings.get("draft").cloned(),
+        _ => None,
+    });
+    assert_eq!(kept, Some("two".into()));
+}
+
+#[test]
+fn an_edited_question_waits_for_pictures_that_are_still_in_the_history() {
+    let (mut state, mut script) = ready();
+    let id = state.add_picture("a.png".into(), AttachmentKind::Image);
+    let file = read_file();
+    let hash = file.hash;
+    state.picture_read(id, Ok(file));
+    answered(&mut state, &mut script, "one", "1");
+    let data = state.files.remove(&hash).unwrap();
+    state.edit(id_of(&state, 0));
+    assert_eq!(state.save_edit(), None, "its picture is not there");
+    state.send_edit(&mut script, Instant::now());
+    assert_eq!(script.asks.len(), 1);
+    state.history_event(Event::File { hash, result: Ok(data.bytes) });
+    state.poll(&mut script, Instant::now());
+    assert_eq!(script.asks.len(), 2);
+    let added = state.jobs.iter().rev().find_map(|job| match job {
+        Job::Add { attachments, role: Role::User, .. } => Some(attachments.len()),
+        _ => None,
+    });
+    assert_eq!(added, Some(1));
+}
+
+#[test]
+fn a_picture_that_the_history_has_lost_is_an_error_and_the_question_comes_back() {
+    let (mut state, mut script) = ready();
+    let id = state.add_picture("a.png".into(), AttachmentKind::Image);
+    let file = read_file();
+    let hash = file.hash;
+    state.picture_read(id, Ok(file));
+    answered(&mut state, &mut script, "one", "1");
+    state.files.clear();
+    ask(&mut state, &mut script, "two");
+    let lost = Error::new("reading a saved picture", "it is not in the database");
+    state.history_event(Event::File { hash, result: Err(lost) });
+    state.poll(&mut script, Instant::now());
+    assert!(!state.is_busy() && script.asks.len() == 1);
+    assert_eq!(state.chat.draft.text, "two");
+    assert!(state.notices.iter().any(|notice| notice.text.contains("take the picture out")));
+}
+
+#[test]
+fn a_chat_that_answers_is_deleted_and_comes_back_with_what_had_come() {
+    let (mut state, mut script) = ready();
+    ask(&mut state, &mut script, "one");
+    script.say(token("Half"));
+    state.poll(&mut script, Instant::now());
+    state.jobs.clear();
+    state.delete_chat(state.chat.id, Instant::now());
+    assert!(script.asks[0].2.is_cancelled() && !state.is_busy());
+    assert!(
+        state.jobs.iter().any(
+            |job| matches!(job, Job::Update { text, state: MessageState::Stopped, .. } if text == "Half")
+        )
+    );
+}
+
+#[test]
+fn deletions_undone_out_of_order_leave_the_tree_whole() {
+    let (mut state, mut script) = ready();
+    answered(&mut state, &mut script, "one", "1");
+    answered(&mut state, &mut script, "two", "2");
+    let now = Instant::now();
+    state.delete_branch(id_of(&state, 3), now);
+    state.delete_branch(id_of(&state, 1), now);
+    let first = state.undo[0].id;
+    state.undo(Some(first));
+    assert_eq!(shown(&state), ["one", "1", "two", "2"]);
+    assert!(state.undo.is_empty());
+}
+
+#[test]
+fn an_edit_whose_message_is_no_longer_shown_leaves_its_words_to_the_question() {
+    let (mut state, mut script) = ready();
+    answered(&mut state, &mut script, "one", "1");
+    answered(&mut state, &mut script, "two", "2");
+    state.edit(id_of(&state, 2));
+    state.chat.editing.as_mut().unwrap().draft.text = "changed".into();
+    state.regenerate(id_of(&state, 1), &mut script, Instant::now());
+    state.poll(&mut script, Instant::now());
+    assert!(state.chat.editing.is_none());
+    assert_eq!(state.chat.draft.text, "changed");
+}
+
+#[test]
+fn looking_at_an_old_chat_does_not_change_what_new_ones_begin_with() {
+    let (mut state, _) = ready();
+    let usual = state.usual_settings.clone();
+    state.open_chat(ConversationId(5), None);
+    let settings = serde_json::json!({"system_prompt": "Be a pirate."});
+    state.history_event(Event::Opened { conversation: ConversationId(5), tree: Tree::default(), settings });
+    state.keep_settings();
+    assert_eq!(state.usual_settings.system_prompt, usual.system_prompt);
+    state.chat.settings.system_prompt = "Be brief.".into();
+    state.settings_touched = true;
+    state.keep_settings();
+    assert_eq!(state.usual_settings.system_prompt, "Be brief.");
+}

@@ -120,10 +120,11 @@ impl History {
     /// The database cannot be read, or has no such conversation.
     pub fn settings(&self, id: ConversationId) -> Result<Value> {
         self.connection
-            .prepare_cached("SELECT settings FROM conversations WHERE id = ?1")
-            .and_then(|mut s| s.query_row([id.0], |row| row.get::<_, String>(0)))
+            .prepare_cached("SELECT settings FROM conversations WHERE id = ?1 AND deleted_ms IS NULL")
+            .and_then(|mut s| s.query_row([id.0], |row| row.get::<_, String>(0)).optional())
+            .map_err(|e| failed(READING, &e))?
             .map(|text| json_of(&text))
-            .map_err(|e| failed(READING, &e))
+            .ok_or_else(|| Error::new(READING, "this one was deleted").help("choose one in the list"))
     }
 
     /// Did the last write fail for a reason that may pass: a full disk, another program that holds the file?

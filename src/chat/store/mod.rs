@@ -25,6 +25,9 @@ use crate::error::{Error, Result};
 /// The lowest number the window may give by itself; the database's are all below.
 pub const FIRST_LOCAL_ID: i64 = 1 << 40;
 
+/// Hits of a search, at most: the newest.
+pub const MOST_HITS: usize = 300;
+
 /// A file that comes with a message.
 #[derive(Clone)]
 pub struct FileToKeep {
@@ -137,7 +140,7 @@ pub enum Job {
     /// Says when every change of conversations before it is in the database. The sender is dropped unused when the
     /// store ends before that.
     Barrier(Sender<()>),
-    /// Asks for a conversation: [`Event::Opened`]. Changes that still wait to be saved are in it.
+    /// Asks for a conversation: [`Event::Opened`], or [`Event::OpenFailed`]. Changes that still wait to be saved are in it.
     Open(ConversationId),
     /// Asks for a file: [`Event::File`].
     File(Attachment),
@@ -177,6 +180,13 @@ pub enum Event {
         tree: Tree,
         /// Its settings.
         settings: Value,
+    },
+    /// A conversation that was asked for cannot be had.
+    OpenFailed {
+        /// Which.
+        conversation: ConversationId,
+        /// Why.
+        error: Error,
     },
     /// A file that was asked for.
     File {

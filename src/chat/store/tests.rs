@@ -64,7 +64,7 @@ fn until(store: &Store, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
 
 fn opened(store: &Store, id: ConversationId) -> (ConversationId, Tree) {
     store.send(Job::Open(id));
-    match until(store, |e| matches!(e, Event::Opened { .. } | Event::Failed(_))).pop() {
+    match until(store, |e| matches!(e, Event::Opened { .. } | Event::OpenFailed { .. })).pop() {
         Some(Event::Opened { conversation, tree, .. }) => (conversation, tree),
         other => panic!("{other:?}"),
     }
@@ -186,7 +186,7 @@ fn what_never_can_be_saved_blocks_nothing() {
     assert!(!events.iter().any(|e| matches!(e, Event::SavingFails(_))));
     assert_eq!(texts(&opened(&store, C).1), ["kept"]);
     store.send(Job::Open(ConversationId(77)));
-    until(&store, |e| matches!(e, Event::Failed(_)));
+    until(&store, |e| matches!(e, Event::OpenFailed { .. }));
 }
 
 #[test]

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const LITTLE_PATIENCE: Duration = Duration::from_millis(20);
 /// Jobs between two lists of conversations, at most.
 const BATCH: usize = 256;
-const MAX_HITS: usize = 300;
+
 /// What is deleted can be had back this long: 30 days.
 const KEEP_DELETED_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 const SAVING: &str = "saving the conversation";
@@ -181,8 +181,15 @@ impl Worker {
             }
             Job::Open(_) | Job::File(_) | Job::Search { .. } | Job::Export { .. } | Job::Import { .. } => {
                 self.save();
+                let opened = match job {
+                    Job::Open(id) => Some(id),
+                    _ => None,
+                };
                 let answered = self.answer(job);
-                let event = answered.unwrap_or_else(Event::Failed);
+                let event = answered.unwrap_or_else(|error| match opened {
+                    Some(conversation) => Event::OpenFailed { conversation, error },
+                    None => Event::Failed(error),
+                });
                 self.teller.tell(event);
             }
             Job::Update { id, .. } => {
@@ -352,7 +359,7 @@ impl Worker {
                 Event::File { hash: attachment.hash, result }
             }
             Job::Search { serial, query } => {
-                let mut hits = self.history.search(&query, MAX_HITS)?;
+                let mut hits = self.history.search(&query, super::MOST_HITS)?;
                 for hit in &mut hits {
                     hit.conversation = self.ids.conversation(hit.conversation);
                     hit.message = self.ids.message(hit.message);
@@ -469,7 +476,13 @@ impl Worker {
 
 /// Does the list of conversations look different afterwards?
 fn changes_list(job: &Job) -> bool {
-    !matches!(job, Job::Update { state: MessageState::Streaming, .. } | Job::Choose { .. } | Job::Barrier(_))
+    !matches!(
+        job,
+        Job::Update { state: MessageState::Streaming, .. }
+            | Job::Choose { .. }
+            | Job::SetSettings { .. }
+            | Job::Barrier(_)
+    )
 }
 
 fn is_local(id: i64) -> Result<(), Refusal> {
