@@ -95,6 +95,9 @@ OCELLI_DATA=$folder/long cargo test --locked --quiet --test all -- --ignored mak
 open_window "$folder/long"
 xdotool key ctrl+Next
 sleep 3
+# Away from the question, whose own keys these are.
+xdotool key Escape
+sleep 0.5
 xdotool key --delay 50 --repeat 200 Prior
 echo "  $(resident) resident"
 close_window idle

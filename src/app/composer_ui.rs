@@ -4,6 +4,7 @@ use egui::{Align, Button, Id, Key, KeyboardShortcut, Layout, Modifiers, RichText
 
 use super::actions::Action;
 use super::attachments_ui::attachments_ui;
+use super::chat_ui;
 use super::command::Command;
 use super::composition::Composition;
 use super::pictures::Pictures;
@@ -39,8 +40,9 @@ pub(super) fn composer_ui(
 ) {
     let t = texts(ui.ctx());
     let typed = ui.memory(|memory| memory.has_focus(text_id()));
-    if ui.input_mut(|input| composition.take_enter(&mut input.events, typed)) {
-        commands.push(Command::Do(Action::Send));
+    let edits = ui.memory(|memory| memory.has_focus(chat_ui::editing_id()));
+    if ui.input_mut(|input| composition.take_enter(&mut input.events, typed || edits)) {
+        commands.push(if edits { Command::SendEdit } else { Command::Do(Action::Send) });
     }
     let can_edit = typed && state.chat.draft.text.is_empty() && state.chat.editing.is_none();
     if can_edit

@@ -522,6 +522,7 @@ impl WindowApp {
             }
             Action::Stop => state.stop(),
             Action::EditLast => {
+                tracing::debug!("a message is being changed");
                 state.edit_last();
                 ctx.memory_mut(|memory| memory.request_focus(chat_ui::editing_id()));
             }

@@ -510,7 +510,8 @@ fn a_question_is_edited_in_its_place_and_both_versions_can_be_seen() {
     assert!(window.see("Editing: sending makes a branch"));
     window.press(Modifiers::COMMAND, Key::A);
     window.type_text("And that?");
-    window.click_last("Send");
+    // The line breaks are Shift+Enter's, as in a question.
+    window.press_enter();
     window.say(summary("A dog.", StopReason::End));
     assert_eq!(window.shown(), ["And that?", "A dog."]);
     assert!(window.see("2/2"));
