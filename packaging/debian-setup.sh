@@ -30,8 +30,8 @@ wanted="libvulkan1 mesa-vulkan-drivers"
 wanted="$wanted libx11-xcb1 libxcursor1 libxi6 libxrender1 libxkbcommon0 libxkbcommon-x11-0 libwayland-client0"
 # The file dialogs ask the desktop for them over D-Bus (see "File dialogs" in README.md).
 wanted="$wanted libdbus-1-3"
-# A display for the tests where there is none.
-[ -z "$tests" ] || wanted="$wanted xvfb xauth"
+# A display for the tests where there is none, and a hand on its keyboard.
+[ -z "$tests" ] || wanted="$wanted xvfb xauth xdotool"
 
 # Rust links with the C compiler. Any that works will do, so try it rather than look for a package.
 can_link() {

@@ -11,6 +11,7 @@ mod chat_ui;
 mod command;
 mod composer_ui;
 mod composition;
+mod device_loss;
 mod dialogs;
 mod empty_ui;
 mod frame_meter;

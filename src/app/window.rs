@@ -1,5 +1,6 @@
 //! Room `app`: ties state, drawing and eframe together, and opens the window on the engine's own device.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use super::backend::Backend;
 use super::chat_ui::ChatView;
 use super::command::Command;
 use super::composition::Composition;
+use super::device_loss::{self, DeviceWatch, Left};
 use super::dialogs::{Chosen, Dialogs};
 use super::frame_meter::FrameMeter;
 use super::history_ui::Naming;
@@ -112,33 +114,41 @@ pub fn run(options: &WindowOptions) -> Result<()> {
     let places = Places::find(options.data.as_deref())?;
     let mut options = options.clone();
     let mut losses = 0;
+    if let Some(left) = Left::from_start() {
+        losses = left.losses;
+        options.go_on_from(&left);
+    }
     loop {
-        let lost = run_once(&options, &places)?;
-        let Some(again) = lost else { return Ok(()) };
-        losses += 1;
+        let Some(left) = run_once(&options, &places, losses)? else { return Ok(()) };
+        losses = left.losses;
         if losses > MOST_LOSSES {
             return Err(Error::new("opening the window again", "the device was lost again and again")
                 .help("update the graphics driver, or choose another adapter with --adapter")
                 .kind(ErrorKind::DeviceLost));
         }
+        if !left.is_loss {
+            // The loop of events ended in a panic.
+            return device_loss::start_anew(&left);
+        }
         tracing::warn!("the device was lost; opening the window on a new one");
-        options.model = again.model.or(options.model);
-        options.show_newest = again.has_chat;
+        options.go_on_from(&left);
+    }
+}
+
+impl WindowOptions {
+    fn go_on_from(&mut self, left: &Left) {
+        if let Some(model) = &left.model {
+            self.model = Some(model.clone());
+        }
+        self.show_newest = left.has_chat;
     }
 }
 
 /// A window that lost its device this often in one run of the program stays closed.
 const MOST_LOSSES: u32 = 5;
 
-/// What a window that lost its device leaves for the next one.
-#[derive(Clone, Debug, Default)]
-struct Again {
-    model: Option<PathBuf>,
-    has_chat: bool,
-}
-
 /// One window on one device; what it leaves when the device was lost.
-fn run_once(options: &WindowOptions, places: &Places) -> Result<Option<Again>> {
+fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Option<Left>> {
     const DOING: &str = "opening the window";
     let start = Instant::now();
     let gpu = Gpu::new(&options.gpu)?;
@@ -170,35 +180,52 @@ fn run_once(options: &WindowOptions, places: &Places) -> Result<Option<Again>> {
         },
         ..eframe::NativeOptions::default()
     };
-    let again = std::rc::Rc::new(std::cell::RefCell::new(None));
-    let (leave, options, places) = (again.clone(), options.clone(), places.clone());
-    eframe::run_native(
-        "Ocelli",
-        native,
-        Box::new(move |creation| {
-            let ctx = creation.egui_ctx.clone();
-            let engine = Engine::start(gpu, Arc::new(move || ctx.request_repaint_after(WAKE_DELAY)))?;
-            let mut state = State::new(options.context, options.recipe);
-            state.chat.draft.text.clone_from(&preferences.unsent);
-            state.usual_settings.clone_from(&preferences.settings);
-            state.chat.settings.clone_from(&preferences.settings);
-            let ctx = &creation.egui_ctx;
-            let mut app = WindowApp::new(ctx, Box::new(engine), adapter, state, places, preferences)?;
-            app.started = Some(start);
-            app.again = Some(leave);
-            app.open_first_model(options.model);
-            app.state.show_newest = options.show_newest;
-            Ok(Box::new(app))
-        }),
-    )
-    .map_err(|e| match e {
+    let left = std::rc::Rc::new(std::cell::RefCell::new(Left { losses, ..Left::default() }));
+    let watch = DeviceWatch::new(gpu.clone(), left.clone());
+    let device = gpu.clone();
+    let (options, places) = (options.clone(), places.clone());
+    let window = move || {
+        eframe::run_native(
+            "Ocelli",
+            native,
+            Box::new(move |creation| {
+                let ctx = creation.egui_ctx.clone();
+                gpu.when_lost(move || ctx.request_repaint());
+                let ctx = creation.egui_ctx.clone();
+                let engine = Engine::start(gpu, Arc::new(move || ctx.request_repaint_after(WAKE_DELAY)))?;
+                let mut state = State::new(options.context, options.recipe);
+                state.chat.draft.text.clone_from(&preferences.unsent);
+                state.usual_settings.clone_from(&preferences.settings);
+                state.chat.settings.clone_from(&preferences.settings);
+                let ctx = &creation.egui_ctx;
+                let mut app = WindowApp::new(ctx, Box::new(engine), adapter, state, places, preferences)?;
+                (app.started, app.loading_since) = (Some(start), Some(start));
+                app.watch = Some(watch);
+                app.open_first_model(options.model);
+                app.state.show_newest = options.show_newest;
+                Ok(Box::new(app))
+            }),
+        )
+    };
+    let ended = match catch_unwind(AssertUnwindSafe(window)) {
+        Ok(ended) => ended,
+        // egui_wgpu panics when the device is lost while it draws.
+        Err(_) if device.find_out_if_lost() => {
+            tracing::warn!("the device was lost while a frame was drawn; starting anew");
+            let losses = losses + 1;
+            return Ok(Some(Left { losses, is_loss: false, ..left.take() }));
+        }
+        Err(panic) => resume_unwind(panic),
+    };
+    ended.map_err(|e| match e {
         eframe::Error::AppCreation(e) => Error::new(DOING, e),
         eframe::Error::Wgpu(e) => Error::new(DOING, e).help(
             "this adapter may be unable to draw on this display: `ocelli devices` lists others for --adapter",
         ),
         e => with_library_help(Error::new(DOING, e)),
     })?;
-    Ok(again.take())
+    let left = left.take();
+    Ok(left.is_loss.then(|| Left { losses: losses + 1, ..left }))
 }
 
 #[cfg(target_os = "linux")]
@@ -266,7 +293,9 @@ pub struct WindowApp {
     meter: FrameMeter,
     /// When the program started, until the first frame has been drawn.
     started: Option<Instant>,
-    again: Option<std::rc::Rc<std::cell::RefCell<Option<Again>>>>,
+    /// When the program started, until the model is ready.
+    loading_since: Option<Instant>,
+    watch: Option<DeviceWatch>,
 }
 
 impl std::fmt::Debug for WindowApp {
@@ -323,7 +352,8 @@ impl WindowApp {
             changed_at: None,
             meter: FrameMeter::default(),
             started: None,
-            again: None,
+            loading_since: None,
+            watch: None,
         })
     }
 
@@ -507,6 +537,7 @@ impl WindowApp {
             }
             Action::Stop => state.stop(),
             Action::EditLast => {
+                tracing::debug!("a message is being changed");
                 state.edit_last();
                 self.scroll_to = state.chat.editing.as_ref().map(|editing| ScrollTo::Item(editing.message.0));
                 ctx.memory_mut(|memory| memory.request_focus(chat_ui::editing_id()));
@@ -780,18 +811,23 @@ impl WindowApp {
     }
 
     /// A lost device takes the window with it; the next one begins where this one ended.
-    fn leave_lost_device(&mut self, ctx: &Context) {
-        if !self.state.device_lost {
-            return;
+    fn leave_lost_device(&mut self, ctx: &Context, now: Instant) {
+        let Some(watch) = &mut self.watch else { return };
+        let state = &self.state;
+        if let Some(rest) = watch.lose_if_asked(state, now) {
+            ctx.request_repaint_after(rest);
         }
-        let Some(again) = self.again.take() else { return };
-        self.state.keep_settings();
-        for job in std::mem::take(&mut self.state.jobs) {
-            self.store.send(job);
+        let (model, has_chat) = (state.last_folder.as_ref(), state.chat.is_kept);
+        let busy = state.is_busy() && !state.device_lost;
+        if watch.must_leave(model, has_chat, busy, now) {
+            self.state.keep_settings();
+            for job in std::mem::take(&mut self.state.jobs) {
+                self.store.send(job);
+            }
+            ctx.send_viewport_cmd(ViewportCommand::Close);
+        } else if watch.is_lost() {
+            ctx.request_repaint_after(WAKE_DELAY);
         }
-        let has_chat = self.state.chat.is_kept;
-        again.replace(Some(Again { model: self.state.last_folder.clone(), has_chat }));
-        ctx.send_viewport_cmd(ViewportCommand::Close);
     }
 }
 
@@ -819,12 +855,25 @@ impl eframe::App for WindowApp {
         self.pictures.poll(ctx, &mut self.state);
         self.state.poll(&mut *self.backend, Instant::now());
         self.keep(ctx, Instant::now());
-        self.leave_lost_device(ctx);
+        if self.state.model_info().is_some()
+            && let Some(since) = self.loading_since.take()
+        {
+            tracing::debug!(
+                "the model is ready {:.0} ms after the start",
+                since.elapsed().as_secs_f64() * 1e3
+            );
+        }
+        self.leave_lost_device(ctx, Instant::now());
     }
 
     fn ui(&mut self, ui: &mut Ui, frame: &mut eframe::Frame) {
+        if self.watch.as_ref().is_some_and(DeviceWatch::is_lost) {
+            // egui_wgpu panics where something is to be drawn on a lost device.
+            return;
+        }
         let now = Instant::now();
-        self.meter.frame(now, self.state.is_busy());
+        let busy = self.state.is_busy();
+        self.meter.frame(now, busy);
         if let Some(started) = self.started.take() {
             tracing::debug!("first frame {:.0} ms after the start", started.elapsed().as_secs_f64() * 1e3);
         }
@@ -854,12 +903,14 @@ impl eframe::App for WindowApp {
         if self.state.is_busy() {
             ctx.request_repaint_after(TICK);
         }
+        self.meter.drawn(now.elapsed(), frame.info().cpu_usage, busy);
     }
 }
 
 impl WindowApp {
     /// Keeps everything as it is now: the window is going.
     fn leave(&mut self) {
+        self.meter.report();
         self.state.poll(&mut *self.backend, Instant::now());
         self.state.settle_all();
         self.state.keep_settings();

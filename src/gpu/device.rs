@@ -1,7 +1,7 @@
 //! The device: choosing an adapter, asking it for what it has, and keeping what goes wrong.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::kernels::Registry;
 use super::shader_source::KernelEdit;
@@ -124,6 +124,18 @@ struct Inner {
 struct Fault {
     lost: AtomicBool,
     message: Mutex<Option<String>>,
+    /// A test destroys the device: that is a loss.
+    destroyed_by_test: AtomicBool,
+    wake: OnceLock<Wake>,
+}
+
+/// Whom to tell of a loss.
+struct Wake(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Wake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wake")
+    }
 }
 
 impl Fault {
@@ -201,9 +213,12 @@ impl Gpu {
         let seen = fault.clone();
         device.set_device_lost_callback(move |reason, message| {
             // Dropping the last handle reports `Destroyed`; that is no loss.
-            if reason != wgpu::DeviceLostReason::Destroyed {
+            if reason != wgpu::DeviceLostReason::Destroyed || seen.destroyed_by_test.load(Ordering::Acquire) {
                 seen.set(format!("the device was lost: {message}"));
                 seen.lost.store(true, Ordering::Release);
+                if let Some(wake) = seen.wake.get() {
+                    (wake.0)();
+                }
             }
         });
         let seen = fault.clone();
@@ -311,6 +326,34 @@ impl Gpu {
     /// Takes freed buffers off [`Gpu::allocated_bytes`].
     pub fn uncount_bytes(&self, bytes: u64) {
         self.0.allocated_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Has `wake` called, on any thread, once the device is found to be lost. The first caller's is.
+    pub fn when_lost(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.0.fault.wake.set(Wake(Box::new(wake)));
+    }
+
+    /// Is the device known to be lost?
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.0.fault.lost.load(Ordering::Acquire)
+    }
+
+    /// Like [`Gpu::is_lost`], but asks the device first.
+    #[must_use]
+    pub fn find_out_if_lost(&self) -> bool {
+        // What it says of its work is of no interest here; a loss is told to the callback.
+        let _ = self.device().poll(wgpu::PollType::Poll);
+        self.is_lost()
+    }
+
+    /// Destroys the device under all who use it, as if a driver had lost it; for tests.
+    #[doc(hidden)]
+    pub fn lose(&self) {
+        self.0.fault.destroyed_by_test.store(true, Ordering::Release);
+        self.device().destroy();
+        // With work under way, whoever asks the device next is the first to know.
+        let _ = self.find_out_if_lost();
     }
 
     pub(super) fn kernel_edits(&self) -> &[KernelEdit] {

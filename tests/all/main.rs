@@ -17,6 +17,7 @@ mod batch;
 mod checkpoints;
 mod commands;
 mod demo;
+mod end_to_end;
 mod engine;
 mod faults;
 mod front_end;

@@ -655,6 +655,7 @@ impl State {
             (about.figures, about.error) = (Some(Figures::from(summary)), None);
             entry.details = json!(about);
         }
+        tracing::debug!("an answer is complete");
         self.keep(answering.conversation, answering.message);
     }
 

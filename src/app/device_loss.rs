@@ -1,0 +1,154 @@
+//! Room `app`: what becomes of a window whose device is lost. It leaves what the next one needs, draws nothing more, and
+//! closes; `window::run` opens the next one on a new device.
+//!
+//! A loss that is found in the middle of a frame makes egui_wgpu panic, and winit's event loop cannot be run again after a
+//! panic: then the program starts itself anew, in its own place where the system can do that.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::process::Command;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::state::State;
+use crate::chat::message::Role;
+use crate::chat::tree::MessageState;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+
+/// What a window leaves for the next one, from one start of the program to the next.
+const LEFT_VARIABLE: &str = "OCELLI_AFTER_LOSS";
+/// For tests: when the device of the first window is destroyed; see [`LoseWhen`].
+const LOSE_VARIABLE: &str = "OCELLI_TEST_LOSE_DEVICE";
+/// An answer that is under way when the device is lost has this long to end by itself, with what has come of it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What a window that lost its device leaves for the next one.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub(super) struct Left {
+    /// The model that was open or being opened.
+    pub model: Option<PathBuf>,
+    /// There was a conversation on the screen.
+    pub has_chat: bool,
+    /// Devices lost until now.
+    pub losses: u32,
+    /// The window was closed because its device is lost.
+    #[serde(skip)]
+    pub is_loss: bool,
+}
+
+impl Left {
+    /// What the program left for itself when it started anew.
+    pub fn from_start() -> Option<Self> {
+        serde_json::from_str(&std::env::var(LEFT_VARIABLE).ok()?).ok()
+    }
+}
+
+/// When a test has the device destroyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LoseWhen {
+    /// `answering`: words of an answer are coming in.
+    Answering,
+    /// `answered`: an answer is complete.
+    Answered,
+    /// A number: that many milliseconds after the model was ready.
+    Ready(Duration),
+}
+
+impl LoseWhen {
+    fn read(text: &str) -> Option<Self> {
+        match text {
+            "answering" => Some(Self::Answering),
+            "answered" => Some(Self::Answered),
+            _ => text.parse().ok().map(Duration::from_millis).map(Self::Ready),
+        }
+    }
+}
+
+/// A window's device, as far as it may be lost.
+#[derive(Debug)]
+pub(super) struct DeviceWatch {
+    gpu: Gpu,
+    left: Rc<RefCell<Left>>,
+    found: Option<Instant>,
+    ready: Option<Instant>,
+    lose_when: Option<LoseWhen>,
+}
+
+impl DeviceWatch {
+    /// Watches over this device; `left` is what the window leaves.
+    pub fn new(gpu: Gpu, left: Rc<RefCell<Left>>) -> Self {
+        let is_first = left.borrow().losses == 0;
+        let lose_when = std::env::var(LOSE_VARIABLE).ok().filter(|_| is_first);
+        let lose_when = lose_when.and_then(|text| LoseWhen::read(&text));
+        Self { gpu, left, found: None, ready: None, lose_when }
+    }
+
+    /// Is there nothing to draw on any more?
+    pub fn is_lost(&self) -> bool {
+        self.gpu.is_lost()
+    }
+
+    /// Notes what would have to be left now. True when the window is to close; `busy`: an answer may still end.
+    pub fn must_leave(&mut self, model: Option<&PathBuf>, has_chat: bool, busy: bool, now: Instant) -> bool {
+        let mut left = self.left.borrow_mut();
+        if left.model.as_ref() != model {
+            left.model = model.cloned();
+        }
+        left.has_chat = has_chat;
+        if !self.gpu.is_lost() {
+            return false;
+        }
+        let found = *self.found.get_or_insert(now);
+        left.is_loss = !busy || now.saturating_duration_since(found) >= LAST_WORDS;
+        left.is_loss
+    }
+
+    /// For tests: destroys the device when it is time. Gives how long it is until then, if that is known.
+    pub fn lose_if_asked(&mut self, state: &State, now: Instant) -> Option<Duration> {
+        let when = self.lose_when.filter(|_| state.model_info().is_some())?;
+        let answer = state.chat.last().filter(|last| last.role == Role::Assistant && !last.text.is_empty());
+        let wait = match when {
+            LoseWhen::Answering => Duration::from_secs(u64::from(answer.is_none())),
+            LoseWhen::Answered => {
+                let is_complete = answer.is_some_and(|answer| answer.state == MessageState::Complete);
+                Duration::from_secs(u64::from(!is_complete))
+            }
+            LoseWhen::Ready(after) => {
+                after.saturating_sub(now.saturating_duration_since(*self.ready.get_or_insert(now)))
+            }
+        };
+        if wait.is_zero() {
+            tracing::debug!("a test loses the device");
+            self.lose_when = None;
+            self.gpu.lose();
+            return None;
+        }
+        Some(wait)
+    }
+}
+
+/// Starts the program anew with the same arguments, in place of this one where the system can do that.
+///
+/// # Errors
+/// It cannot be started.
+pub(super) fn start_anew(left: &Left) -> Result<()> {
+    const DOING: &str = "starting anew after the device was lost";
+    let fail = |e: std::io::Error| Error::new(DOING, e).help("start the program again");
+    let text = serde_json::to_string(left).map_err(|e| Error::new(DOING, e))?;
+    let mut command = Command::new(std::env::current_exe().map_err(fail)?);
+    command.args(std::env::args_os().skip(1)).env(LEFT_VARIABLE, text);
+    start(&mut command).map_err(fail)
+}
+
+#[cfg(all(unix, not(target_os = "macos")))]
+fn start(command: &mut Command) -> std::io::Result<()> {
+    Err(std::os::unix::process::CommandExt::exec(command))
+}
+
+/// (A program of macOS that has opened a window cannot be replaced by another in its place.)
+#[cfg(not(all(unix, not(target_os = "macos"))))]
+fn start(command: &mut Command) -> std::io::Result<()> {
+    command.spawn().map(drop)
+}
