@@ -143,6 +143,7 @@ fn question_ui(
             ui.add(Label::new(text).selectable(true).wrap());
         }
         ui.horizontal(|ui| {
+            style::before_quiet_buttons(ui);
             siblings_ui(ui, state, entry.id, t, commands);
             if style::quiet_button(ui, t.edit, t.edit_question_hint, true).clicked() {
                 commands.push(Command::Edit(entry.id));
@@ -304,6 +305,7 @@ fn answer_ui(
 
 fn answer_buttons(ui: &mut Ui, state: &State, entry: &Entry, t: &Texts, commands: &mut Vec<Command>) {
     ui.horizontal_wrapped(|ui| {
+        style::before_quiet_buttons(ui);
         siblings_ui(ui, state, entry.id, t, commands);
         let has_text = !entry.text.is_empty();
         if has_text && style::quiet_button(ui, t.copy, t.copy_answer, true).clicked() {
@@ -465,6 +467,16 @@ fn editing_ui(
 }
 
 /// The text field of the message that is being changed.
-pub(super) fn editing_id() -> egui::Id {
+fn editing_id() -> egui::Id {
     egui::Id::unique("edited message")
+}
+
+/// Gives the keyboard to the message that is being changed, at its end.
+pub(super) fn focus_edited(ctx: &egui::Context, state: &State) {
+    let length = state.chat.editing.as_ref().map_or(0, |editing| editing.draft.text.chars().count());
+    let end = egui::text::CCursorRange::one(egui::text::CCursor::new(length));
+    let mut field = egui::text_edit::TextEditState::load(ctx, editing_id()).unwrap_or_default();
+    field.cursor.set_char_range(Some(end));
+    field.store(ctx, editing_id());
+    ctx.memory_mut(|memory| memory.request_focus(editing_id()));
 }

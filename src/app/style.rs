@@ -86,10 +86,12 @@ pub(super) fn secs(secs: f64) -> String {
     }
 }
 
-/// "680 MB", "1.83 GB".
+/// "12 kB", "680 MB", "1.83 GB".
 pub(super) fn bytes(bytes: u64) -> String {
     let mega = bytes as f64 / 1e6;
-    if mega < 9.95 {
+    if mega < 0.9995 {
+        format!("{:.0} kB", mega * 1e3)
+    } else if mega < 9.95 {
         format!("{mega:.1} MB")
     } else if mega < 999.5 {
         format!("{mega:.0} MB")
@@ -105,6 +107,12 @@ pub(super) fn quiet_button(ui: &mut Ui, shown: &str, name: &str, enabled: bool) 
     let response = ui.add_enabled(enabled, button).on_hover_text(name);
     response.widget_info(|| WidgetInfo::labeled(Role::Button, enabled, name));
     response
+}
+
+/// Room to go back at the beginning of a row of quiet buttons, so that their words stand below other words: they have a margin
+/// that is not seen.
+pub(super) fn before_quiet_buttons(ui: &mut Ui) {
+    ui.add_space(-ui.spacing().button_padding.x);
 }
 
 /// A column in the middle, not too wide to read.
@@ -145,7 +153,7 @@ mod tests {
         assert_eq!(secs(125.0), "2:05 min");
         assert_eq!(bytes(680_000_000), "680 MB");
         assert_eq!(bytes(1_830_000_000), "1.83 GB");
-        assert_eq!(bytes(12_300), "0.0 MB");
+        assert_eq!(bytes(12_300), "12 kB");
         assert_eq!(
             [share(1.0, 0.0), share(3.0, 2.0), share(1.0, 2.0)].map(|share| (share * 10.0) as u32),
             [0, 10, 5]

@@ -144,12 +144,18 @@ impl Stage {
         fs::write(&path, png).unwrap();
     }
 
+    /// From now on, the screen has so many pixels per point.
+    fn screen_of(&mut self, scale: f32) {
+        let viewport = self.harness.input_mut().viewports.get_mut(&egui::ViewportId::ROOT).unwrap();
+        viewport.native_pixels_per_point = Some(scale);
+        self.harness.run_steps(3);
+    }
+
     /// The same at two pixels per point.
     fn shoot_fine(&mut self, name: &str) {
-        self.harness.set_pixels_per_point(2.0);
+        self.screen_of(2.0);
         self.shoot(name);
-        self.harness.set_pixels_per_point(1.0);
-        self.harness.run_steps(3);
+        self.screen_of(1.0);
     }
 }
 
@@ -182,8 +188,7 @@ fn screenshots() {
         stage.ask_sample(sample(file), question);
     }
     stage.theme(Theme::Dark);
-    stage.ask_sample(sample("shapes.png"), "Describe the picture.");
-    stage.ask("Give the box of the blue star.");
+    stage.ask_sample(sample("shapes.png"), "Give the box of the blue star.");
     stage.shoot("boxes");
     stage.shoot_fine("boxes-fine");
 
@@ -204,12 +209,12 @@ fn screenshots() {
     stage.ask_sample(sample("count.png"), "How many hearts are there?");
     stage.click("Change this question; the old one stays beside it");
     stage.press(Modifiers::COMMAND, Key::A);
-    stage.type_text("Count the squares.");
+    stage.type_text("How many things are there?");
     stage.click("Send");
     stage.wait_for_answer();
     stage.harness.get_by_label("Question").focus();
     stage.harness.run_steps(2);
-    stage.ask("How many things are there?");
+    stage.ask("Is there a blue heart?");
     stage.click("Change this question; the old one stays beside it");
     stage.shoot("editing");
     stage.click("Cancel");
@@ -220,6 +225,7 @@ fn screenshots() {
     stage.press(Modifiers::NONE, Key::Escape);
 
     stage.press(Modifiers::COMMAND, Key::P);
+    stage.wait_for_label("Tokens");
     stage.click("Tokens");
     stage.shoot("prompt-tokens");
     stage.click("Close");
