@@ -143,7 +143,6 @@ fn question_ui(
             ui.add(Label::new(text).selectable(true).wrap());
         }
         ui.horizontal(|ui| {
-            style::before_quiet_buttons(ui);
             siblings_ui(ui, state, entry.id, t, commands);
             if style::quiet_button(ui, t.edit, t.edit_question_hint, true).clicked() {
                 commands.push(Command::Edit(entry.id));
@@ -305,7 +304,6 @@ fn answer_ui(
 
 fn answer_buttons(ui: &mut Ui, state: &State, entry: &Entry, t: &Texts, commands: &mut Vec<Command>) {
     ui.horizontal_wrapped(|ui| {
-        style::before_quiet_buttons(ui);
         siblings_ui(ui, state, entry.id, t, commands);
         let has_text = !entry.text.is_empty();
         if has_text && style::quiet_button(ui, t.copy, t.copy_answer, true).clicked() {

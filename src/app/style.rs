@@ -52,6 +52,8 @@ pub(super) fn apply(ctx: &Context) {
         visuals.indent_has_left_vline = false;
         if theme == Theme::Light {
             visuals.hyperlink_color = Color32::from_rgb(0, 90, 170);
+            // White text fields are to be seen without a frame.
+            visuals.panel_fill = Color32::from_gray(243);
         }
         ctx.set_visuals_of(theme, visuals);
     }
@@ -107,12 +109,6 @@ pub(super) fn quiet_button(ui: &mut Ui, shown: &str, name: &str, enabled: bool) 
     let response = ui.add_enabled(enabled, button).on_hover_text(name);
     response.widget_info(|| WidgetInfo::labeled(Role::Button, enabled, name));
     response
-}
-
-/// Room to go back at the beginning of a row of quiet buttons, so that their words stand below other words: they have a margin
-/// that is not seen.
-pub(super) fn before_quiet_buttons(ui: &mut Ui) {
-    ui.add_space(-ui.spacing().button_padding.x);
 }
 
 /// A column in the middle, not too wide to read.

@@ -13,7 +13,7 @@ use egui_kittest::kittest::Queryable;
 use image::ImageEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use ocelli::app::texts::{Language, set_language};
-use ocelli::app::{AnswerDetails, ModelState, Places, Preferences, Sample, State, WindowApp, details};
+use ocelli::app::{AnswerDetails, Draft, ModelState, Places, Preferences, Sample, State, WindowApp, details};
 use ocelli::engine::Engine;
 use ocelli::model::builtin;
 
@@ -226,6 +226,7 @@ fn screenshots() {
 
     stage.press(Modifiers::COMMAND, Key::P);
     stage.wait_for_label("Tokens");
+    stage.harness.run_steps(3);
     stage.click("Tokens");
     stage.shoot("prompt-tokens");
     stage.click("Close");
@@ -259,11 +260,9 @@ fn screenshots() {
     stage.type_text("Which of these pictures are alike?");
     stage.shoot("eight-pictures");
 
-    stage.press(Modifiers::COMMAND, Key::N);
     stage.theme(Theme::Dark);
-    let broken = folder.path().join("holiday.png");
-    fs::write(&broken, "no picture").unwrap();
-    stage.harness.state_mut().add_pictures(vec![broken]);
+    stage.harness.state_mut().state.chat.draft = Draft::default();
+    stage.harness.state_mut().add_pictures(vec!["/pictures/holiday.jpg".into()]);
     stage.wait_until("a bad picture", |state| !state.chat.draft.is_reading());
     stage.type_text("What is in this picture?");
     stage.press(Modifiers::NONE, Key::Enter);
