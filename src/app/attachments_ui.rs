@@ -258,7 +258,7 @@ fn buttons_ui(
     if style::quiet_button(ui, "↺", &named(t.replace_named), true).clicked() {
         commands.push(Command::ReplacePicture(picture.id));
     }
-    if style::quiet_button(ui, "×", &named(t.remove_named), true).clicked() {
+    if style::quiet_button(ui, "✖", &named(t.remove_named), true).clicked() {
         commands.push(Command::RemovePicture(picture.id));
     }
 }

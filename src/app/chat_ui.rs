@@ -471,3 +471,13 @@ fn editing_ui(
 pub(super) fn editing_id() -> egui::Id {
     egui::Id::unique("edited message")
 }
+
+/// Gives the keyboard to the message that is being changed, at its end.
+pub(super) fn focus_edited(ctx: &egui::Context, state: &State) {
+    let length = state.chat.editing.as_ref().map_or(0, |editing| editing.draft.text.chars().count());
+    let end = egui::text::CCursorRange::one(egui::text::CCursor::new(length));
+    let mut field = egui::text_edit::TextEditState::load(ctx, editing_id()).unwrap_or_default();
+    field.cursor.set_char_range(Some(end));
+    field.store(ctx, editing_id());
+    ctx.memory_mut(|memory| memory.request_focus(editing_id()));
+}

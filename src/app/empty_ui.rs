@@ -170,7 +170,8 @@ fn sample_ui(ui: &mut Ui, shown: &Shown, chosen: bool, t: &Texts) -> Response {
     let title = &shown.sample.title;
     let button = ui.scope(|ui| {
         ui.spacing_mut().button_padding = egui::Vec2::splat(padding.x / 2.0);
-        ui.add(Button::image(image).selected(chosen))
+        // All of one size, whatever the shape of the picture: their titles stand on one line.
+        ui.add(Button::image(image).selected(chosen).min_size(egui::Vec2::splat(SAMPLE_SIDE)))
     });
     let button = button.inner.on_hover_text(fill(t.sample_hint, &[("title", title)]));
     button.widget_info(|| {

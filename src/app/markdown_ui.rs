@@ -171,6 +171,8 @@ fn block_ui(
             let [dark, light] = THEMES;
             let earlier = ui.output(|output| output.commands.len());
             ui.spacing_mut().item_spacing.y = 4.0;
+            // A table's stripes would be wider than a table with narrow columns.
+            ui.spacing_mut().interact_size.x = 0.0;
             CommonMarkViewer::new()
                 .syntax_theme_dark(dark)
                 .syntax_theme_light(light)

@@ -14,8 +14,6 @@ use crate::engine::{PictureReport, StopReason};
 
 /// Without a token for this long, the wait is shown.
 const LONG_SILENCE: Duration = Duration::from_secs(2);
-/// Room for the button that closes a notice, points.
-const CLOSE_WIDTH: f32 = 84.0;
 
 /// "1 token", "12 tokens".
 pub(super) fn tokens(n: usize, t: &Texts) -> String {
@@ -189,14 +187,15 @@ fn line_ui(
         .corner_radius(4.0)
         .inner_margin(egui::Margin::symmetric(8, 4));
     frame.show(ui, |ui| {
-        ui.horizontal_top(|ui| {
-            let width = (ui.available_width() - CLOSE_WIDTH).max(40.0);
-            let layout = egui::Layout::top_down(egui::Align::Min);
-            ui.allocate_ui_with_layout(egui::vec2(width, 0.0), layout, |ui| {
-                ui.set_width(width);
+        // From the right first: the text has what the button leaves.
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::TOP), |ui| {
+            clicked(ui.button(button).on_hover_text(hint).clicked());
+            ui.with_layout(egui::Layout::top_down(egui::Align::Min), |ui| {
+                // On one line with the button's word.
+                let row = ui.text_style_height(&egui::TextStyle::Body);
+                ui.add_space(((ui.spacing().interact_size.y - row) / 2.0).max(0.0));
                 ui.add(Label::new(text).selectable(true).wrap());
             });
-            clicked(ui.button(button).on_hover_text(hint).clicked());
         });
     });
 }

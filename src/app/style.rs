@@ -55,6 +55,8 @@ pub(super) fn apply(ctx: &Context) {
         visuals.text_cursor.blink = false;
         if theme == Theme::Light {
             visuals.hyperlink_color = Color32::from_rgb(0, 90, 170);
+            // White text fields are to be seen without a frame.
+            visuals.panel_fill = Color32::from_gray(243);
         }
         ctx.set_visuals_of(theme, visuals);
     }
@@ -95,10 +97,12 @@ pub(super) fn secs(secs: f64) -> String {
     }
 }
 
-/// "680 MB", "1.83 GB".
+/// "12 kB", "680 MB", "1.83 GB".
 pub(super) fn bytes(bytes: u64) -> String {
     let mega = bytes as f64 / 1e6;
-    if mega < 9.95 {
+    if mega < 0.9995 {
+        format!("{:.0} kB", mega * 1e3)
+    } else if mega < 9.95 {
         figure(&format!("{mega:.1} MB"))
     } else if mega < 999.5 {
         format!("{mega:.0} MB")
@@ -154,7 +158,7 @@ mod tests {
         assert_eq!(secs(125.0), "2:05 min");
         assert_eq!(bytes(680_000_000), "680 MB");
         assert_eq!(bytes(1_830_000_000), "1.83 GB");
-        assert_eq!(bytes(12_300), "0.0 MB");
+        assert_eq!(bytes(12_300), "12 kB");
         assert_eq!(
             [share(1.0, 0.0), share(3.0, 2.0), share(1.0, 2.0)].map(|share| (share * 10.0) as u32),
             [0, 10, 5]

@@ -472,7 +472,7 @@ impl WindowApp {
             Command::Export(id, format) => self.choose_export(ctx, frame, id, format),
             Command::Edit(id) => {
                 state.edit(id);
-                ctx.memory_mut(|memory| memory.request_focus(chat_ui::editing_id()));
+                chat_ui::focus_edited(ctx, state);
             }
             Command::SendEdit => self.send_edit(now),
             Command::SaveEdit => {
@@ -540,7 +540,7 @@ impl WindowApp {
                 tracing::debug!("a message is being changed");
                 state.edit_last();
                 self.scroll_to = state.chat.editing.as_ref().map(|editing| ScrollTo::Item(editing.message.0));
-                ctx.memory_mut(|memory| memory.request_focus(chat_ui::editing_id()));
+                chat_ui::focus_edited(ctx, state);
             }
             Action::Regenerate | Action::Continue => {
                 if let Some(last) = state.chat.last().map(|entry| entry.id) {
@@ -931,21 +931,24 @@ impl WindowApp {
             top_bar_ui::top_bar_ui(ui, &self.state, &self.adapter, open, commands);
         });
         let mut history_open = open.0;
+        let margin = panel_frame(ui).total_margin().sum().x;
         Panel::left("history")
+            .frame(panel_frame(ui))
             .resizable(true)
             .default_size(self.preferences.history_width.clamp(160.0, 420.0))
             .size_range(160.0..=420.0)
             .show_collapsible(ui, &mut history_open, |ui| {
-                self.preferences.history_width = ui.max_rect().width();
+                self.preferences.history_width = ui.max_rect().width() + margin;
                 history_ui::history_ui(ui, &mut self.state, &mut self.naming, commands);
             });
         let mut settings_open = open.1;
         Panel::right("settings")
+            .frame(panel_frame(ui))
             .resizable(true)
             .default_size(self.preferences.settings_width.clamp(240.0, 420.0))
             .size_range(240.0..=420.0)
             .show_collapsible(ui, &mut settings_open, |ui| {
-                self.preferences.settings_width = ui.max_rect().width();
+                self.preferences.settings_width = ui.max_rect().width() + margin;
                 ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
                     let (preferences, view) = (&mut self.preferences, &mut self.settings_view);
                     let before = self.state.chat.settings.clone();

@@ -1,0 +1,274 @@
+//! The pictures in `docs/screenshots`: the window on the real engine with the demo model. `packaging/screenshots.sh` draws
+//! them anew. This is no test of what they show: a person is to look at them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use egui::{Event, Key, Modifiers, Theme};
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable;
+use image::ImageEncoder;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use ocelli::app::texts::{Language, set_language};
+use ocelli::app::{AnswerDetails, Draft, ModelState, Places, Preferences, Sample, State, WindowApp, details};
+use ocelli::engine::Engine;
+use ocelli::model::builtin;
+
+use crate::support::gpu;
+
+/// Text that needs more than the letters of English.
+const LANGUAGES: &str = "Grüße, ¿qué tal?, Příliš žluťoučký kůň, Ελληνικά, Русский язык — 中文字符和标点，日本語のテキスト、한국어 문장.\n\n\
+    Emoji: 🙂 🚀 🐈 ❤ ✅ 👩‍🚀 🇩🇪. Combining marks: é ñ ô ȩ̃ Z̃. Signs: ← → ⏎ ≤ ∑ √ ½ … „so“ – so.\n\n\
+    Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft\u{200b}Rindfleischetikettierungsüberwachungsaufgabenübertragungsgesetz";
+
+/// The window, its engine, and where its pictures go.
+struct Stage {
+    harness: Harness<'static, WindowApp>,
+    woken: Receiver<()>,
+    to: PathBuf,
+}
+
+impl Stage {
+    fn open() -> Self {
+        let (wake, woken) = mpsc::channel();
+        let wake = Arc::new(move || {
+            let _ = wake.send(());
+        });
+        let engine = Engine::start(gpu(), wake).unwrap();
+        // No fonts but those in the program: the pictures are the same on every system.
+        let harness = Harness::builder().with_size(egui::vec2(1280.0, 800.0)).allow_missing_glyphs();
+        let harness = harness.with_render_cursor(false).with_max_steps(8).build_eframe(move |creation| {
+            let state = State::new(2048, None);
+            let preferences = Preferences { language: Some(Language::English), ..Preferences::default() };
+            let (ctx, places) = (&creation.egui_ctx, Places::default());
+            WindowApp::new(ctx, Box::new(engine), "this device".into(), state, places, preferences).unwrap()
+        });
+        let to = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/screenshots");
+        fs::create_dir_all(&to).unwrap();
+        let mut stage = Self { harness, woken, to };
+        stage.theme(Theme::Light);
+        stage.harness.state_mut().open_model(builtin::NAME.into());
+        stage.wait_until("the model", |state| matches!(state.model, ModelState::Ready(_)));
+        stage
+    }
+
+    fn state(&self) -> &State {
+        &self.harness.state().state
+    }
+
+    /// Draws until `done`.
+    fn wait_until(&mut self, what: &str, done: impl Fn(&State) -> bool) {
+        let start = Instant::now();
+        while !done(&self.harness.state().state) {
+            assert!(start.elapsed() < Duration::from_mins(2), "the window waits for ever: {what}");
+            self.wait_a_little();
+        }
+        self.harness.run_steps(3);
+    }
+
+    /// Draws once more, after what other threads may be doing.
+    fn wait_a_little(&mut self) {
+        let _ = self.woken.recv_timeout(Duration::from_millis(20));
+        self.harness.step();
+    }
+
+    /// Draws until something of this name is there.
+    fn wait_for_label(&mut self, label: &str) {
+        let start = Instant::now();
+        while self.harness.query_all_by_label(label).next().is_none() {
+            assert!(start.elapsed() < Duration::from_mins(2), "the window waits for ever: {label}");
+            self.wait_a_little();
+        }
+    }
+
+    fn theme(&mut self, theme: Theme) {
+        self.harness.ctx.set_theme(theme);
+        self.harness.run_steps(3);
+    }
+
+    fn press(&mut self, modifiers: Modifiers, key: Key) {
+        self.harness.key_press_modifiers(modifiers, key);
+        self.harness.run_steps(3);
+    }
+
+    fn type_text(&mut self, text: &str) {
+        self.harness.event(Event::Text(text.into()));
+        self.harness.run_steps(3);
+    }
+
+    /// Clicks the last one of that name, and takes the pointer away.
+    #[track_caller]
+    fn click(&mut self, label: &str) {
+        self.harness.get_all_by_label(label).last().unwrap().click();
+        self.harness.run_steps(2);
+        self.harness.remove_cursor();
+        self.harness.run_steps(2);
+    }
+
+    fn wait_for_answer(&mut self) {
+        self.wait_until("an answer", |state| {
+            state.progress().is_none()
+                && state.chat.last().is_some_and(|last| details::<AnswerDetails>(last).figures.is_some())
+        });
+    }
+
+    /// A new chat about a sample picture.
+    fn ask_sample(&mut self, sample: &Sample, question: &str) {
+        self.press(Modifiers::COMMAND, Key::N);
+        self.click(&format!("Sample: {}", sample.title));
+        self.wait_until("a picture", |state| !state.chat.draft.is_empty() && !state.chat.draft.is_reading());
+        self.click(question);
+        self.wait_for_answer();
+    }
+
+    fn ask(&mut self, question: &str) {
+        self.type_text(question);
+        self.press(Modifiers::NONE, Key::Enter);
+        self.wait_for_answer();
+    }
+
+    /// Draws the window into a file, small.
+    fn shoot(&mut self, name: &str) {
+        for _ in 0..10 {
+            self.wait_a_little();
+        }
+        let picture = image::DynamicImage::from(self.harness.render().unwrap()).to_rgb8();
+        let mut png = Vec::new();
+        PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::Adaptive)
+            .write_image(&picture, picture.width(), picture.height(), image::ExtendedColorType::Rgb8)
+            .unwrap();
+        let path = self.to.join(name).with_extension("png");
+        fs::write(&path, png).unwrap();
+    }
+
+    /// From now on, the screen has so many pixels per point.
+    fn screen_of(&mut self, scale: f32) {
+        let viewport = self.harness.input_mut().viewports.get_mut(&egui::ViewportId::ROOT).unwrap();
+        viewport.native_pixels_per_point = Some(scale);
+        self.harness.run_steps(3);
+    }
+
+    /// The same at two pixels per point.
+    fn shoot_fine(&mut self, name: &str) {
+        self.screen_of(2.0);
+        self.shoot(name);
+        self.screen_of(1.0);
+    }
+}
+
+/// Sample pictures as files, eight of them.
+fn eight_pictures(folder: &Path, samples: &[Sample]) -> Vec<PathBuf> {
+    let one = |(place, sample): (usize, &Sample)| {
+        let path = folder.join(format!("{}-{}", place + 1, sample.file));
+        fs::write(&path, sample.bytes().unwrap()).unwrap();
+        path
+    };
+    samples.iter().cycle().take(8).enumerate().map(one).collect()
+}
+
+#[test]
+#[ignore = "draws the pictures in docs/screenshots"]
+fn screenshots() {
+    let samples = Sample::all().unwrap();
+    let sample = |file: &str| samples.iter().find(|sample| sample.file == file).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut stage = Stage::open();
+    stage.shoot("welcome");
+    stage.shoot_fine("welcome-fine");
+
+    for (file, question) in [
+        ("letter.png", "What letter is this?"),
+        ("count.png", "How many hearts are there?"),
+        ("inside.png", "What is inside the square?"),
+        ("cross.png", "What is this?"),
+    ] {
+        stage.ask_sample(sample(file), question);
+    }
+    stage.theme(Theme::Dark);
+    stage.ask_sample(sample("shapes.png"), "Give the box of the blue star.");
+    stage.shoot("boxes");
+    stage.shoot_fine("boxes-fine");
+
+    stage.click("Enlarge shapes.png");
+    stage.wait_for_label("As the model saw it");
+    stage.click("As the model saw it");
+    stage.click("Tokens");
+    stage.shoot("large-view");
+    stage.press(Modifiers::NONE, Key::Escape);
+
+    stage.theme(Theme::Light);
+    stage.press(Modifiers::COMMAND, Key::F);
+    stage.type_text("star");
+    stage.wait_until("what was found", |state| !state.search.hits.is_empty());
+    stage.shoot("search");
+    stage.press(Modifiers::NONE, Key::Escape);
+
+    stage.ask_sample(sample("count.png"), "How many hearts are there?");
+    stage.click("Change this question; the old one stays beside it");
+    stage.press(Modifiers::COMMAND, Key::A);
+    stage.type_text("How many things are there?");
+    stage.click("Send");
+    stage.wait_for_answer();
+    stage.harness.get_by_label("Question").focus();
+    stage.harness.run_steps(2);
+    stage.ask("Is there a blue heart?");
+    stage.click("Change this question; the old one stays beside it");
+    stage.shoot("editing");
+    stage.click("Cancel");
+
+    stage.press(Modifiers::COMMAND, Key::K);
+    stage.type_text("chat");
+    stage.shoot("palette");
+    stage.press(Modifiers::NONE, Key::Escape);
+
+    stage.press(Modifiers::COMMAND, Key::P);
+    stage.wait_for_label("Tokens");
+    stage.harness.run_steps(3);
+    stage.click("Tokens");
+    stage.shoot("prompt-tokens");
+    stage.click("Close");
+
+    stage.press(Modifiers::COMMAND, Key::Comma);
+    set_language(&stage.harness.ctx, Language::German);
+    stage.harness.run_steps(3);
+    stage.shoot("settings-german");
+    set_language(&stage.harness.ctx, Language::English);
+    stage.press(Modifiers::COMMAND, Key::Comma);
+
+    let file = folder.path().join("languages.json");
+    let messages = serde_json::json!([
+        {"role": "user", "content": LANGUAGES},
+        {"role": "assistant", "content": format!("## Überschrift 标题 🚀\n\n{LANGUAGES}\n\n| Wort | 字 |\n|---|---|\n| größer | 大 |")},
+    ]);
+    fs::write(&file, messages.to_string()).unwrap();
+    stage.harness.state_mut().import(file);
+    stage.wait_until("the import", |state| {
+        state.chat.shown().next().is_some_and(|first| first.text == LANGUAGES)
+    });
+    stage.harness.state_mut().state.notices.clear();
+    stage.shoot("languages");
+
+    stage.press(Modifiers::COMMAND, Key::N);
+    let paths = eight_pictures(folder.path(), &samples);
+    stage.harness.state_mut().add_pictures(paths);
+    stage.wait_until("eight pictures", |state| {
+        state.chat.draft.pictures.len() == 8 && !state.chat.draft.is_reading()
+    });
+    stage.type_text("Which of these pictures are alike?");
+    stage.shoot("eight-pictures");
+
+    stage.theme(Theme::Dark);
+    stage.harness.state_mut().state.chat.draft = Draft::default();
+    stage.harness.state_mut().add_pictures(vec!["/pictures/holiday.jpg".into()]);
+    stage.wait_until("a bad picture", |state| !state.chat.draft.is_reading());
+    stage.type_text("What is in this picture?");
+    stage.press(Modifiers::NONE, Key::Enter);
+    stage.harness.state_mut().open_model("/models/Qwen3-VL-2B-Instruct".into());
+    stage
+        .wait_until("two errors", |state| state.notices.iter().filter(|notice| notice.is_error).count() == 2);
+    stage.shoot("errors");
+    assert!(matches!(stage.state().model, ModelState::None));
+}
