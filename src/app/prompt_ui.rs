@@ -168,7 +168,7 @@ fn tokens_ui(ui: &mut Ui, made: &PromptPreview, height: f32, t: &Texts) {
 }
 
 fn token_ui(ui: &mut Ui, place: usize, id: u32, text: &str, colours: [Color32; 2], t: &Texts) {
-    let shown = text.replace('\n', "⏎").replace('\t', "⇥").replace(' ', "·");
+    let shown = text.replace('\n', "↵").replace('\t', "⇥").replace(' ', "·");
     let frame = Frame::new()
         .fill(colours.get(place % 2).copied().unwrap_or_default())
         .inner_margin(Margin::symmetric(2, 0))

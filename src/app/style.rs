@@ -57,6 +57,7 @@ pub(super) fn apply(ctx: &Context) {
             visuals.hyperlink_color = Color32::from_rgb(0, 90, 170);
             // White text fields are to be seen without a frame.
             visuals.panel_fill = Color32::from_gray(243);
+            visuals.widgets.inactive.weak_bg_fill = Color32::from_gray(225);
         }
         ctx.set_visuals_of(theme, visuals);
     }

@@ -24,6 +24,16 @@ const LANGUAGES: &str = "Grüße, ¿qué tal?, Příliš žluťoučký kůň, Ε
     Emoji: 🙂 🚀 🐈 ❤ ✅ 👩‍🚀 🇩🇪. Combining marks: é ñ ô ȩ̃ Z̃. Signs: ← → ⏎ ≤ ∑ √ ½ … „so“ – so.\n\n\
     Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft\u{200b}Rindfleischetikettierungsüberwachungsaufgabenübertragungsgesetz";
 
+/// A picture as a file that is as small as may be. What a window draws is opaque.
+pub fn small_png(picture: image::RgbaImage) -> Vec<u8> {
+    let picture = image::DynamicImage::from(picture).to_rgb8();
+    let mut png = Vec::new();
+    PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::Adaptive)
+        .write_image(&picture, picture.width(), picture.height(), image::ExtendedColorType::Rgb8)
+        .unwrap();
+    png
+}
+
 /// The window, its engine, and where its pictures go.
 struct Stage {
     harness: Harness<'static, WindowApp>,
@@ -99,13 +109,11 @@ impl Stage {
         self.harness.run_steps(3);
     }
 
-    /// Clicks the last one of that name, and takes the pointer away.
+    /// Clicks the last one of that name, without a pointer: nothing stays pointed at.
     #[track_caller]
     fn click(&mut self, label: &str) {
-        self.harness.get_all_by_label(label).last().unwrap().click();
-        self.harness.run_steps(2);
-        self.harness.remove_cursor();
-        self.harness.run_steps(2);
+        self.harness.get_all_by_label(label).last().unwrap().click_accesskit();
+        self.harness.run_steps(3);
     }
 
     fn wait_for_answer(&mut self) {
@@ -135,13 +143,8 @@ impl Stage {
         for _ in 0..10 {
             self.wait_a_little();
         }
-        let picture = image::DynamicImage::from(self.harness.render().unwrap()).to_rgb8();
-        let mut png = Vec::new();
-        PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::Adaptive)
-            .write_image(&picture, picture.width(), picture.height(), image::ExtendedColorType::Rgb8)
-            .unwrap();
-        let path = self.to.join(name).with_extension("png");
-        fs::write(&path, png).unwrap();
+        let picture = self.harness.render().unwrap();
+        fs::write(self.to.join(name).with_extension("png"), small_png(picture)).unwrap();
     }
 
     /// From now on, the screen has so many pixels per point.
@@ -226,7 +229,6 @@ fn screenshots() {
 
     stage.press(Modifiers::COMMAND, Key::P);
     stage.wait_for_label("Tokens");
-    stage.harness.run_steps(3);
     stage.click("Tokens");
     stage.shoot("prompt-tokens");
     stage.click("Close");

@@ -1,16 +1,18 @@
 //! How the window looks: drawn, and compared with the pictures in `tests/snapshots`. With `UPDATE_SNAPSHOTS=1` in the
 //! environment, a picture that differs is written anew: look at it before you keep it.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use egui::{Modifiers, Theme};
 use egui_kittest::SnapshotOptions;
 use egui_kittest::kittest::Queryable;
 use ocelli::app::texts::{Language, set_language};
-use ocelli::engine::{AnswerEvent, PictureReport, StopReason};
+use ocelli::engine::{AnswerEvent, PictureReport, PromptPreview, StopReason};
 
 use crate::played::*;
+use crate::screenshots::small_png;
 
 /// Letters and shapes are made into pixels and triangles by the program itself, with fonts inside it, and come out the same
 /// everywhere. The device only blends colours and scales pictures, and two drivers, or two versions of one, round
@@ -90,7 +92,14 @@ impl Window {
             self.harness.ctx.set_theme(theme);
             self.run();
             self.run();
-            self.harness.snapshot_options(format!("{name}-{word}"), &options);
+            let name = format!("{name}-{word}");
+            let file = Path::new("tests/snapshots").join(&name).with_extension("png");
+            let before = fs::read(&file).ok();
+            self.harness.snapshot_options(name, &options);
+            // One that was written anew is made smaller.
+            if fs::read(&file).ok() != before {
+                fs::write(&file, small_png(self.harness.render().unwrap())).unwrap();
+            }
         }
     }
 }
@@ -159,6 +168,20 @@ fn boxes_and_the_list_of_chats_look_as_they_did() {
         }
     }
     window.compare("boxes");
+}
+
+/// The window draws no sign that its own fonts lack: it panics here if it does.
+#[test]
+fn the_signs_for_spaces_in_the_list_of_tokens_are_in_the_programs_fonts() {
+    let mut window = Window::ready();
+    window.type_text("What is it?");
+    window.press(Modifiers::COMMAND, egui::Key::P);
+    let preview =
+        PromptPreview { text: "a\n\t b".into(), tokens: vec![(5, "a\n\t b".into())], pictures: Vec::new() };
+    window.engine.0.borrow().previews[0].1.send(Ok(preview)).unwrap();
+    window.run();
+    window.click("Tokens");
+    assert!(window.see("a↵⇥·b"));
 }
 
 #[test]
