@@ -1,0 +1,224 @@
+//! Room `app`: opens the window on the engine's own device, and opens it again when that device is lost.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use eframe::egui_wgpu::{WgpuConfiguration, WgpuSetup, WgpuSetupExisting};
+use egui::ViewportBuilder;
+
+use super::device_loss::{self, DeviceWatch, Left};
+use super::preferences::Preferences;
+use super::state::State;
+use super::window::{WAKE_DELAY, WindowApp};
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::{Gpu, GpuOptions};
+use crate::model::recipe::Recipe;
+
+const ICON: &[u8] = include_bytes!("../../assets/icon.png");
+/// What a bare Linux needs besides a display; README says it too.
+#[cfg(target_os = "linux")]
+const LINUX_LIBRARIES: &str = "on Debian: apt install libxkbcommon-x11-0 libxcursor1 libxi6 libx11-xcb1 libxrender1 mesa-vulkan-drivers";
+
+/// How to open the window.
+#[derive(Clone, Debug)]
+pub struct WindowOptions {
+    /// The device to share with the engine.
+    pub gpu: GpuOptions,
+    /// A model to load at once; `None`: the one that was open last, or the one in this program.
+    pub model: Option<PathBuf>,
+    /// The folder of conversations and preferences; `None`: the system's place for them.
+    pub data: Option<PathBuf>,
+    /// Show the conversation that was changed last, not an empty one.
+    pub show_newest: bool,
+    /// The recipe for hub checkpoints; `None`: the engine's choice.
+    pub recipe: Option<Recipe>,
+    /// Tokens of context to make room for.
+    pub context: usize,
+}
+
+/// Where the window keeps what is to outlive it.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// The database of conversations; `None`: they are gone with the window.
+    pub history: Option<PathBuf>,
+    /// The preferences; `None`: not kept.
+    pub preferences: Option<PathBuf>,
+}
+
+impl Places {
+    /// The files in this folder, or in the system's place for them.
+    ///
+    /// # Errors
+    /// The system has no such place.
+    pub fn find(folder: Option<&Path>) -> Result<Self> {
+        let folder = match folder {
+            Some(folder) => folder.to_path_buf(),
+            None => directories::ProjectDirs::from("", "", "ocelli")
+                .map(|dirs| dirs.data_dir().to_path_buf())
+                .ok_or_else(|| {
+                    Error::new("finding the folder for conversations", "this system has no home folder")
+                        .help("set OCELLI_DATA to a folder")
+                })?,
+        };
+        Ok(Self {
+            history: Some(folder.join("conversations.sqlite")),
+            preferences: Some(folder.join("preferences.json")),
+        })
+    }
+}
+
+/// Opens the window and returns when it is closed. When the device is lost, it opens again on another one, or the same one
+/// anew; the conversations are where they were.
+///
+/// # Errors
+/// There is no display, no device, or the device cannot draw on the display.
+pub fn run(options: &WindowOptions) -> Result<()> {
+    check_display()?;
+    let places = Places::find(options.data.as_deref())?;
+    let mut options = options.clone();
+    let mut losses = 0;
+    if let Some(left) = Left::from_start() {
+        losses = left.losses;
+        options.go_on_from(&left);
+    }
+    loop {
+        let Some(left) = run_once(&options, &places, losses)? else { return Ok(()) };
+        losses = left.losses;
+        if losses > MOST_LOSSES {
+            return Err(Error::new("opening the window again", "the device was lost again and again")
+                .help("update the graphics driver, or choose another adapter with --adapter")
+                .kind(ErrorKind::DeviceLost));
+        }
+        if !left.is_loss {
+            // The loop of events ended in a panic.
+            return device_loss::start_anew(&left);
+        }
+        tracing::warn!("the device was lost; opening the window on a new one");
+        options.go_on_from(&left);
+    }
+}
+
+impl WindowOptions {
+    fn go_on_from(&mut self, left: &Left) {
+        if let Some(model) = &left.model {
+            self.model = Some(model.clone());
+        }
+        self.show_newest = left.has_chat;
+    }
+}
+
+/// A window that lost its device this often in one run of the program stays closed.
+const MOST_LOSSES: u32 = 5;
+
+/// One window on one device; what it leaves when the device was lost.
+fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Option<Left>> {
+    const DOING: &str = "opening the window";
+    let start = Instant::now();
+    let gpu = Gpu::new(&options.gpu)?;
+    let adapter = gpu.adapter_name().to_owned();
+    let preferences = places.preferences.as_deref().map(Preferences::read).unwrap_or_default();
+    let mut viewport = ViewportBuilder::default()
+        .with_title("Ocelli")
+        .with_app_id("ocelli")
+        .with_inner_size([1100.0, 760.0])
+        .with_min_inner_size([420.0, 320.0])
+        .with_icon(icon()?);
+    if let Some(place) = &preferences.window {
+        viewport = viewport.with_inner_size(place.size).with_maximized(place.maximized);
+        if let Some(position) = place.position {
+            viewport = viewport.with_position(position);
+        }
+    }
+    let native = eframe::NativeOptions {
+        viewport,
+        renderer: eframe::Renderer::Wgpu,
+        wgpu_options: WgpuConfiguration {
+            wgpu_setup: WgpuSetup::Existing(WgpuSetupExisting {
+                instance: gpu.instance().clone(),
+                adapter: gpu.adapter().clone(),
+                device: gpu.device().clone(),
+                queue: gpu.queue().clone(),
+            }),
+            ..eframe::NativeOptions::default().wgpu_options
+        },
+        ..eframe::NativeOptions::default()
+    };
+    let left = std::rc::Rc::new(std::cell::RefCell::new(Left { losses, ..Left::default() }));
+    let watch = DeviceWatch::new(gpu.clone(), left.clone());
+    let device = gpu.clone();
+    let (options, places) = (options.clone(), places.clone());
+    let window = move || {
+        eframe::run_native(
+            "Ocelli",
+            native,
+            Box::new(move |creation| {
+                let ctx = creation.egui_ctx.clone();
+                gpu.when_lost(move || ctx.request_repaint());
+                let ctx = creation.egui_ctx.clone();
+                let engine = Engine::start(gpu, Arc::new(move || ctx.request_repaint_after(WAKE_DELAY)))?;
+                let mut state = State::new(options.context, options.recipe);
+                state.chat.draft.text.clone_from(&preferences.unsent);
+                state.usual_settings.clone_from(&preferences.settings);
+                state.chat.settings.clone_from(&preferences.settings);
+                let ctx = &creation.egui_ctx;
+                let mut app = WindowApp::new(ctx, Box::new(engine), adapter, state, places, preferences)?;
+                (app.started, app.loading_since) = (Some(start), Some(start));
+                app.watch = Some(watch);
+                app.open_first_model(options.model);
+                app.state.show_newest = options.show_newest;
+                Ok(Box::new(app))
+            }),
+        )
+    };
+    let ended = match catch_unwind(AssertUnwindSafe(window)) {
+        Ok(ended) => ended,
+        // egui_wgpu panics when the device is lost while it draws.
+        Err(_) if device.find_out_if_lost() => {
+            tracing::warn!("the device was lost while a frame was drawn; starting anew");
+            let losses = losses + 1;
+            return Ok(Some(Left { losses, is_loss: false, ..left.take() }));
+        }
+        Err(panic) => resume_unwind(panic),
+    };
+    ended.map_err(|e| match e {
+        eframe::Error::AppCreation(e) => Error::new(DOING, e),
+        eframe::Error::Wgpu(e) => Error::new(DOING, e).help(
+            "this adapter may be unable to draw on this display: `ocelli devices` lists others for --adapter",
+        ),
+        e => with_library_help(Error::new(DOING, e)),
+    })?;
+    let left = left.take();
+    Ok(left.is_loss.then(|| Left { losses: losses + 1, ..left }))
+}
+
+#[cfg(target_os = "linux")]
+fn check_display() -> Result<()> {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"].into_iter().any(set) {
+        return Ok(());
+    }
+    Err(Error::new("opening the window", "there is no display: neither DISPLAY nor WAYLAND_DISPLAY is set")
+        .help("start it on a desktop, or use `ocelli generate`, which needs no window"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn check_display() -> Result<()> {
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn with_library_help(error: Error) -> Error {
+    error.help(LINUX_LIBRARIES)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn with_library_help(error: Error) -> Error {
+    error
+}
+
+fn icon() -> Result<egui::IconData> {
+    eframe::icon_data::from_png_bytes(ICON).map_err(|e| Error::new("reading the window's icon", e))
+}
