@@ -58,6 +58,7 @@ pub(super) fn apply(ctx: &Context) {
             // White text fields are to be seen without a frame.
             visuals.panel_fill = Color32::from_gray(243);
             visuals.widgets.inactive.weak_bg_fill = Color32::from_gray(225);
+            visuals.widgets.inactive.bg_fill = Color32::from_gray(212);
         }
         ctx.set_visuals_of(theme, visuals);
     }
