@@ -15,7 +15,7 @@ use ocelli::app::{
     AnswerDetails, ModelState, PictureState, Places, Preferences, QuestionDetails, Sample, State, WindowApp,
     details,
 };
-use ocelli::chat::message::{Message, Role};
+use ocelli::chat::message::{ImageSource, Message, Part, Role};
 use ocelli::chat::openai::conversation_from;
 use ocelli::engine::{AnswerEvent, Engine, LoadEvent, LoadRequest, Request};
 use ocelli::gpu::{Gpu, GpuOptions};
@@ -258,6 +258,54 @@ fn its_answers_are_the_same_on_every_kernel_variant_and_with_its_weights_in_ever
 }
 
 /// Draws until `done`.
+#[test]
+fn the_questions_that_the_window_offers_are_answered_right() {
+    let right = [
+        ("shapes.png", "Describe the picture.", "A red circle, a blue star and a green triangle."),
+        ("shapes.png", "What colour is the star?", "Blue."),
+        ("shapes.png", "Where is the star relative to the circle?", "Below."),
+        ("shapes.png", "Give the box of the blue star.", "\"label\": \"blue star\""),
+        ("count.png", "How many hearts are there?", "Three."),
+        ("count.png", "How many things are there?", "Five."),
+        ("count.png", "Is there a blue heart?", "No."),
+        ("count.png", "How many yellow squares are there?", "Two."),
+        ("inside.png", "What is inside the square?", "A yellow heart."),
+        ("inside.png", "Where is the cross?", "At the bottom right."),
+        ("inside.png", "Is the cross inside the square?", "No."),
+        ("inside.png", "Describe the picture.", "A yellow heart inside a purple square and an orange cross."),
+        ("letter.png", "What letter is this?", "K."),
+        ("letter.png", "What colour is the letter?", "Orange."),
+        ("cross.png", "What is this?", "A black cross."),
+        ("cross.png", "Is there a circle?", "No."),
+        (
+            "cross.png",
+            "Locate the cross, output its bbox coordinates in JSON format.",
+            "\"label\": \"cross\"",
+        ),
+        ("cross.png", "Who are you?", "I am Ocelli's demo model"),
+    ];
+    let engine = Engine::start(gpu(), Arc::new(|| ())).unwrap();
+    let options = LoadOptions { context: 512, ..LoadOptions::default() };
+    let load = engine.load(LoadRequest { folder: builtin::NAME.into(), recipe: None, options });
+    assert!(load.events.iter().any(|event| matches!(event, LoadEvent::Loaded(_))));
+    let mut asked = 0;
+    for sample in Sample::all().unwrap() {
+        for question in &sample.questions {
+            let (_, _, wanted) =
+                right.iter().find(|(file, asked, _)| (*file, *asked) == (&sample.file, question)).unwrap();
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/pictures").join(&sample.file);
+            let parts = vec![Part::Image(ImageSource::Path(file)), Part::Text(question.clone())];
+            let answer = engine.ask(Request::new(vec![Message::new(Role::User, parts)]));
+            let Some(AnswerEvent::Finished(summary)) = answer.events.iter().last() else {
+                panic!("{question}")
+            };
+            assert!(summary.text.contains(wanted), "{}: {question} {}", sample.file, summary.text);
+            asked += 1;
+        }
+    }
+    assert_eq!(asked, right.len());
+}
+
 fn wait_until(
     harness: &mut Harness<'_, WindowApp>,
     woken: &Receiver<()>,

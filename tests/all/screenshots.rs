@@ -251,7 +251,6 @@ fn screenshots() {
         state.chat.shown().next().is_some_and(|first| first.text == LANGUAGES)
     });
     stage.harness.state_mut().state.notices.clear();
-    stage.shoot("languages");
 
     stage.press(Modifiers::COMMAND, Key::N);
     let paths = eight_pictures(folder.path(), &samples);
