@@ -73,7 +73,7 @@ sleep 60
 after=$(ticks)
 echo "idle for 60 s: $(awk -v t=$((after - before)) -v hz="$(getconf CLK_TCK)" 'BEGIN { printf "%.2f s", t / hz }') of processor time, $(resident) resident"
 
-echo "three questions of 1800 letters, the mouse moving"
+echo "three questions of 1700 letters, each stopped after 15 s, the mouse moving"
 moves=()
 for n in $(seq 100); do
     moves+=(mousemove $((200 + n * 7)) $((150 + n * 3)) sleep 0.01)
@@ -83,9 +83,12 @@ for n in 1 2 3; do
     # Typed without the mouse: what is typed is drawn with the engine idle.
     xdotool type --delay 2 "$question"
     xdotool key Return
-    while [ "$(grep -c "an answer is complete" "$folder/log")" -lt "$n" ]; do
+    end=$((SECONDS + 15))
+    while [ "$SECONDS" -lt "$end" ]; do
         xdotool "${moves[@]}"
     done
+    xdotool key Escape
+    wait_for "an answer has ended" "$n"
 done
 echo "  $(resident) resident"
 close_window busy

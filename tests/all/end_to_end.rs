@@ -210,7 +210,7 @@ fn questions_typed_are_answered_and_kept_and_the_second_reuses_the_first() {
     type_line("What can you do?");
     let (first, answer) = program.wait("an answer", |_| complete(data, 0));
     assert!(!answer.text.is_empty() && answer.details["figures"]["reused_tokens"] == 0, "{answer:?}");
-    program.wait_for_line("an answer is complete");
+    program.wait_for_line("an answer has ended");
     type_line("And what else?");
     let (_, answer) = program.wait("the second answer", |_| complete(data, 1));
     assert!(answer.details["figures"]["reused_tokens"].as_u64().unwrap() > 0, "{answer:?}");
@@ -335,7 +335,7 @@ fn whatever_was_kept_is_kept_after_kills_at_any_moment() {
         if kill == 0 || dice.below(2) == 0 {
             edits += 1;
             program.wait("an answer", |_| complete(data, before));
-            program.wait_for_line("an answer is complete");
+            program.wait_for_line("an answer has ended");
             xdotool(&["key", "Up"]);
             program.wait_for_line("a message is being changed");
             type_line(" Edited.");

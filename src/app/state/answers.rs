@@ -655,7 +655,7 @@ impl State {
             (about.figures, about.error) = (Some(Figures::from(summary)), None);
             entry.details = json!(about);
         }
-        tracing::debug!("an answer is complete");
+        tracing::debug!("an answer has ended");
         self.keep(answering.conversation, answering.message);
     }
 
