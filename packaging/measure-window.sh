@@ -23,10 +23,11 @@ program=${1:-target/release/ocelli}
 folder=$(mktemp -d)
 pid=
 cleanup() {
+    [ "$1" = 0 ] || tail -n 20 "$folder/log" >&2 || true
     [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
     rm -rf "$folder"
 }
-trap cleanup EXIT
+trap 'cleanup $?' EXIT
 
 # Waits until the log has a number of lines with these words, two minutes at most.
 wait_for() {
@@ -80,7 +81,9 @@ for n in $(seq 100); do
 done
 question=$(printf 'a red circle, %.0s' $(seq 120))
 for n in 1 2 3; do
-    # Typed without the mouse: what is typed is drawn with the engine idle.
+    # Typed without the mouse: what is typed is drawn with the engine idle. (A question that was stopped before the
+    # first word is in the field again.)
+    xdotool key ctrl+a
     xdotool type --delay 2 "$question"
     xdotool key Return
     end=$((SECONDS + 15))

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// A longer time without a frame, the engine idle, is one in which nothing was to be drawn.
-const LONGEST_IDLE_GAP: Duration = Duration::from_millis(500);
+/// A longer time without a frame, the engine idle, is one in which nothing was to be drawn (but a cursor that blinks).
+const LONGEST_IDLE_GAP: Duration = Duration::from_millis(250);
 /// The first bucket of times ends here, and each other one this much later than the one before.
 const FIRST_MS: f64 = 0.02;
 const GROWTH: f64 = 1.04;

@@ -637,6 +637,7 @@ impl State {
     }
 
     fn finished(&mut self, answering: &Answering, summary: &Summary) {
+        tracing::debug!("an answer has ended");
         let nothing = summary.text.is_empty() && summary.reason == StopReason::Cancelled;
         if nothing {
             self.nothing_came(answering);
@@ -655,7 +656,6 @@ impl State {
             (about.figures, about.error) = (Some(Figures::from(summary)), None);
             entry.details = json!(about);
         }
-        tracing::debug!("an answer has ended");
         self.keep(answering.conversation, answering.message);
     }
 
