@@ -81,9 +81,9 @@ for n in $(seq 100); do
 done
 question=$(printf 'a red circle, %.0s' $(seq 120))
 for n in 1 2 3; do
-    # Typed without the mouse: what is typed is drawn with the engine idle. (A question that was stopped before the
-    # first word is in the field again.)
-    xdotool key ctrl+a
+    # Typed without the mouse: what is typed is drawn with the engine idle. In a conversation of its own: three such
+    # questions and their answers do not fit into the context.
+    xdotool key ctrl+n
     xdotool type --delay 2 "$question"
     xdotool key Return
     end=$((SECONDS + 15))
