@@ -481,6 +481,22 @@ fn boxes_of_an_answer_are_listed_in_pixels_of_the_picture() {
 }
 
 #[test]
+fn a_box_is_drawn_on_the_picture_that_the_answer_names() {
+    let mut window = Window::ready();
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.png", "b.png"] {
+        let path = folder.path().join(name);
+        image::RgbImage::from_pixel(64, 48, image::Rgb([90, 120, 200])).save(&path).unwrap();
+        window.harness.state_mut().add_pictures(vec![path]);
+    }
+    window.wait_until(|state| !state.chat.draft.is_reading());
+    window.exchange("Where?", "[{\"point_2d\": [500, 250], \"label\": \"nose\", \"image\": 2}]");
+    let named = |name: &str| window.harness.query_all_by_label(&format!("Enlarge {name}")).count();
+    assert_eq!((named("a.png"), named("b.png")), (1, 2));
+    assert!(window.see("32, 12"));
+}
+
+#[test]
 fn the_cost_of_a_picture_is_shown_before_it_is_sent_and_follows_the_range() {
     let mut window = Window::ready();
     let folder = tempfile::tempdir().unwrap();
@@ -545,6 +561,15 @@ fn five_thousand_messages_are_opened_and_scrolled() {
     window.wait_until(|state| state.chat.shown().count() == 5000);
     assert!(window.see("message 4999"));
     assert!(!window.see("message 4000"));
+    // By pages, with the keyboard still on the question.
+    window.harness.get_by_label("Question").focus();
+    window.run();
+    for _ in 0..3 {
+        window.press(Modifiers::NONE, Key::PageUp);
+    }
+    assert!(!window.see("message 4999"));
+    window.type_text("typed");
+    assert_eq!(window.draft(), "typed");
 }
 
 #[test]
