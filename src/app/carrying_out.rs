@@ -80,6 +80,7 @@ impl WindowApp {
             }
             Command::OpenChat(id, message) => {
                 state.open_chat(id, message);
+                self.narrow_history = false;
                 self.chat_view.marked = message;
                 self.scroll_to = message.is_none().then_some(ScrollTo::End);
             }
@@ -190,7 +191,7 @@ impl WindowApp {
             Action::DeleteChat => state.delete_chat(id, now),
             Action::PreviousChat | Action::NextChat => self.step_chat(action == Action::NextChat),
             Action::Search => {
-                self.preferences.history_open = true;
+                *self.history_shown() = true;
                 ctx.memory_mut(|memory| memory.request_focus(history_ui::search_id()));
             }
             Action::Palette => {
@@ -200,7 +201,10 @@ impl WindowApp {
                 }
             }
             Action::Shortcuts => self.sheet_open = !self.sheet_open,
-            Action::ToggleHistory => self.preferences.history_open = !self.preferences.history_open,
+            Action::ToggleHistory => {
+                let shown = self.history_shown();
+                *shown = !*shown;
+            }
             Action::ToggleSettings => self.preferences.settings_open = !self.preferences.settings_open,
             Action::ShowPrompt => state.make_preview(backend),
             Action::ZoomIn => zoom_by(ctx, ZOOM_STEP),
@@ -229,7 +233,7 @@ impl WindowApp {
         if let Some(conversation) = self.state.listed(id) {
             let text = if is_folder { conversation.folder.clone() } else { conversation.title.clone() };
             self.naming = Some(Naming { id, text, is_folder, had_focus: false, was_drawn: true });
-            self.preferences.history_open = true;
+            *self.history_shown() = true;
             self.state.search.query.clear();
         }
     }

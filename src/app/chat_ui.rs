@@ -145,7 +145,7 @@ fn question_ui(
         if !text.is_empty() {
             ui.add(Label::new(text).selectable(true).wrap());
         }
-        ui.horizontal(|ui| {
+        ui.horizontal_wrapped(|ui| {
             siblings_ui(ui, state, entry.id, t, commands);
             if style::quiet_button(ui, t.edit, t.edit_question_hint, true).clicked() {
                 commands.push(Command::Edit(entry.id));

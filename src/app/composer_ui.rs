@@ -72,7 +72,9 @@ pub(super) fn composer_ui(
         if ui.button(t.add_pictures).on_hover_text(t.add_pictures_hint).clicked() {
             commands.push(Command::Do(Action::AddPictures));
         }
-        if ui.button(t.show_prompt_short).on_hover_text(t.show_prompt_hint).clicked() {
+        // In a narrow window the palette and the menu have it.
+        let has_room = ui.available_width() > 170.0;
+        if has_room && ui.button(t.show_prompt_short).on_hover_text(t.show_prompt_hint).clicked() {
             commands.push(Command::Do(Action::ShowPrompt));
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {

@@ -39,6 +39,8 @@ use crate::model::builtin;
 
 /// From an event of the engine to the frame that shows it, at most: events that come together share a frame.
 pub(super) const WAKE_DELAY: Duration = Duration::from_millis(8);
+/// Below this width, points, the list of conversations hides until it is asked for.
+const NARROW: f32 = 640.0;
 /// While something is under way, its times are drawn anew this often, even if nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
 /// The window's contents, on any backend: eframe draws it on the screen, tests without one.
@@ -63,6 +65,10 @@ pub struct WindowApp {
     pub(super) prompt_view: PromptView,
     pub(super) palette: Option<menus_ui::Palette>,
     pub(super) sheet_open: bool,
+    /// The window is too narrow for the list and a conversation side by side.
+    pub(super) is_narrow: bool,
+    /// The list is there all the same.
+    pub(super) narrow_history: bool,
     pub(super) naming: Option<Naming>,
     pub(super) viewing: Option<Viewing>,
     /// The conversation and the message whose text fields were drawn last.
@@ -128,6 +134,8 @@ impl WindowApp {
             prompt_view: PromptView::default(),
             palette: None,
             sheet_open: false,
+            is_narrow: false,
+            narrow_history: false,
             naming: None,
             viewing: None,
             typed_in: (None, None),
@@ -324,8 +332,15 @@ impl eframe::App for WindowApp {
 }
 
 impl WindowApp {
+    /// Is the list of conversations there, in a window of this width?
+    pub(super) fn history_shown(&mut self) -> &mut bool {
+        if self.is_narrow { &mut self.narrow_history } else { &mut self.preferences.history_open }
+    }
+
     fn panels_ui(&mut self, ui: &mut Ui, now: Instant, commands: &mut Vec<Command>) {
-        let open = (self.preferences.history_open, self.preferences.settings_open);
+        self.is_narrow = ui.ctx().content_rect().width() < NARROW;
+        let history = if self.is_narrow { self.narrow_history } else { self.preferences.history_open };
+        let open = (history, self.preferences.settings_open);
         Panel::top("top bar").frame(panel_frame(ui)).show(ui, |ui| {
             top_bar_ui::top_bar_ui(ui, &self.state, &self.adapter, open, commands);
         });
@@ -356,7 +371,8 @@ impl WindowApp {
                 });
             });
         // Both can be dragged open and shut.
-        (self.preferences.history_open, self.preferences.settings_open) = (history_open, settings_open);
+        *self.history_shown() = history_open;
+        self.preferences.settings_open = settings_open;
         Panel::bottom("composer").frame(panel_frame(ui)).show(ui, |ui| {
             status_ui::notices_ui(ui, &self.state.notices, commands);
             status_ui::undo_ui(ui, &self.state, now, commands);

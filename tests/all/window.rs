@@ -605,3 +605,19 @@ fn preferences_outlive_the_window() {
     let window = Window::open_with(Places::default(), read);
     assert!(window.harness.ctx.global_style().visuals.dark_mode);
 }
+
+#[test]
+fn a_narrow_window_hides_the_list_until_it_is_asked_for() {
+    let mut window = Window::ready();
+    window.exchange("one", "1");
+    window.wait_until(|state| state.list.len() == 1);
+    assert!(window.harness.query_by_label("New chat").is_some());
+    window.harness.set_size(egui::vec2(440.0, 700.0));
+    window.run();
+    assert!(window.harness.query_by_label("New chat").is_none());
+    window.click("List of chats");
+    assert!(window.harness.query_by_label("New chat").is_some());
+    window.harness.set_size(egui::vec2(1000.0, 700.0));
+    window.run();
+    assert!(window.harness.query_by_label("New chat").is_some());
+}
