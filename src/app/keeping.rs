@@ -15,11 +15,27 @@ use crate::chat::store::Job;
 const KEEP_AFTER: Duration = Duration::from_millis(700);
 
 impl WindowApp {
-    /// Keeps what has changed: messages at once, settings and preferences when the user is done with them.
-    pub(super) fn keep(&mut self, ctx: &Context, now: Instant) {
+    /// Hands the history what there is for it to do.
+    pub(super) fn send_jobs(&mut self) {
         for job in std::mem::take(&mut self.state.jobs) {
             self.store.send(job);
         }
+    }
+
+    /// Hands over the preferences where they are others than those kept.
+    fn send_preferences(&mut self) {
+        if self.preferences == self.kept_preferences {
+            return;
+        }
+        self.kept_preferences.clone_from(&self.preferences);
+        if let Some(path) = self.places.preferences.clone() {
+            self.store.send(Job::WritePreferences { path, text: self.preferences.to_text() });
+        }
+    }
+
+    /// Keeps what has changed: messages at once, settings and preferences when the user is done with them.
+    pub(super) fn keep(&mut self, ctx: &Context, now: Instant) {
+        self.send_jobs();
         if ctx.input(|input| input.pointer.any_down()) {
             return;
         }
@@ -43,8 +59,7 @@ impl WindowApp {
             Some(kept) if place.maximized => kept.maximized = true,
             window => *window = Some(place),
         }
-        let text = self.preferences.to_text();
-        if text == self.kept_preferences && !self.state.settings_changed() {
+        if self.preferences == self.kept_preferences && !self.state.settings_changed() {
             self.changed_at = None;
             return;
         }
@@ -52,10 +67,7 @@ impl WindowApp {
         if now.saturating_duration_since(changed) >= KEEP_AFTER {
             self.state.keep_settings();
             self.changed_at = None;
-            if let Some(path) = self.places.preferences.clone().filter(|_| text != self.kept_preferences) {
-                self.store.send(Job::WritePreferences { path, text: text.clone() });
-            }
-            self.kept_preferences = text;
+            self.send_preferences();
         } else {
             ctx.request_repaint_after(KEEP_AFTER);
         }
@@ -107,9 +119,7 @@ impl WindowApp {
         let busy = state.is_busy() && !state.device_lost;
         if watch.must_leave(model, has_chat, busy, now) {
             self.state.keep_settings();
-            for job in std::mem::take(&mut self.state.jobs) {
-                self.store.send(job);
-            }
+            self.send_jobs();
             ctx.send_viewport_cmd(ViewportCommand::Close);
         } else if watch.is_lost() {
             ctx.request_repaint_after(WAKE_DELAY);
@@ -124,12 +134,7 @@ impl WindowApp {
         self.state.keep_settings();
         self.preferences.settings.clone_from(&self.state.usual_settings);
         self.preferences.unsent = self.state.unsent_text().to_owned();
-        for job in std::mem::take(&mut self.state.jobs) {
-            self.store.send(job);
-        }
-        let text = self.preferences.to_text();
-        if let Some(path) = self.places.preferences.clone().filter(|_| text != self.kept_preferences) {
-            self.store.send(Job::WritePreferences { path, text });
-        }
+        self.send_jobs();
+        self.send_preferences();
     }
 }

@@ -120,14 +120,10 @@ pub(super) fn picture_text(report: &PictureReport, t: &Texts) -> String {
     fill(t.seen_at, &values)
 }
 
-/// All that is known of what the model saw of a picture.
+/// How a picture was cut: its grid in patches and in tokens.
 #[must_use]
-pub(super) fn picture_details(report: &PictureReport, (width, height): (u32, u32), t: &Texts) -> String {
+pub(super) fn grid_text(report: &PictureReport, t: &Texts) -> String {
     let [frames, rows, columns] = report.grid;
-    let mut text = String::new();
-    if width > 0 {
-        text = fill(t.file_has, &[("width", &width), ("height", &height)]) + "\n";
-    }
     let values: [(&str, &dyn std::fmt::Display); 5] = [
         ("frames", &frames),
         ("rows", &rows),
@@ -135,7 +131,17 @@ pub(super) fn picture_details(report: &PictureReport, (width, height): (u32, u32
         ("merged_rows", &(rows / 2)),
         ("merged_columns", &(columns / 2)),
     ];
-    text + &picture_text(report, t) + "\n" + &fill(t.grid_is, &values)
+    fill(t.grid_is, &values)
+}
+
+/// All that is known of what the model saw of a picture.
+#[must_use]
+pub(super) fn picture_details(report: &PictureReport, (width, height): (u32, u32), t: &Texts) -> String {
+    let mut text = String::new();
+    if width > 0 {
+        text = fill(t.file_has, &[("width", &width), ("height", &height)]) + "\n";
+    }
+    text + &picture_text(report, t) + "\n" + &grid_text(report, t)
 }
 
 /// Draws errors and news.

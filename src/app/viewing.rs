@@ -52,7 +52,7 @@ impl WindowApp {
             Look::Message(message, place) => (*message, *place, Vec::new()),
             Look::Grounded(answer, message, place) => {
                 let entry = self.state.chat.tree.get(*answer)?;
-                let all = crate::chat::grounding::find(&entry.text);
+                let all = self.chat_view.found(entry).to_vec();
                 let here =
                     |found: &Found| picture_of(&self.state, *answer, found) == Some((*message, *place));
                 (*message, *place, all.into_iter().filter(here).collect())
@@ -150,16 +150,8 @@ fn facts(subject: &Subject, (width, height): (u32, u32), bytes: Option<usize>, t
     }
     match &subject.report {
         Some(report) => {
-            let [frames, rows, columns] = report.grid;
             facts.push(status_ui::picture_text(report, t));
-            let values: [(&str, &dyn std::fmt::Display); 5] = [
-                ("frames", &frames),
-                ("rows", &rows),
-                ("columns", &columns),
-                ("merged_rows", &(rows / 2)),
-                ("merged_columns", &(columns / 2)),
-            ];
-            facts.push(fill(t.grid_is, &values));
+            facts.push(status_ui::grid_text(report, t));
         }
         None => facts.push(t.not_seen_yet.to_owned()),
     }

@@ -78,7 +78,7 @@ pub struct WindowApp {
     /// Which rows stand above the question.
     pub(super) composer_rows: (bool, usize, bool),
     /// Preferences as they were kept last, and when a change was first seen.
-    pub(super) kept_preferences: String,
+    pub(super) kept_preferences: Preferences,
     pub(super) changed_at: Option<Instant>,
     pub(super) meter: FrameMeter,
     /// When the program started, until the first frame has been drawn.
@@ -117,7 +117,7 @@ impl WindowApp {
             Store::start(places.history.clone(), Arc::new(move || wake.request_repaint_after(WAKE_DELAY)))?;
         Ok(Self {
             state,
-            kept_preferences: preferences.to_text(),
+            kept_preferences: preferences.clone(),
             preferences,
             ctx: ctx.clone(),
             backend,
@@ -321,9 +321,7 @@ impl eframe::App for WindowApp {
             }
             self.run_command(&ctx, frame, command);
         }
-        for job in std::mem::take(&mut self.state.jobs) {
-            self.store.send(job);
-        }
+        self.send_jobs();
         if self.state.is_busy() {
             ctx.request_repaint_after(TICK);
         }
