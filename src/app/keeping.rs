@@ -88,6 +88,13 @@ impl WindowApp {
                     let words = if n == 1 { t.imported_one } else { t.imported };
                     self.state.tell(fill(words, &[("n", &n)]), false);
                 }
+                Some(News::Unsaved(error)) => self.state.tell(format!("{} {error}", t.unsaved), true),
+                Some(News::Damaged(damage)) => {
+                    let aside = damage.aside.display();
+                    let values: [(&str, &dyn std::fmt::Display); 3] =
+                        [("why", &damage.why), ("n", &damage.saved), ("file", &aside)];
+                    self.state.tell(fill(t.history_damaged, &values), true);
+                }
                 Some(News::SavingFails(error)) => {
                     self.state.tell(format!("{} {error}", t.saving_fails), true);
                 }

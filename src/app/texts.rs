@@ -190,6 +190,8 @@ texts! {
     imported_one: "Imported {n} chat", "{n} Chat importiert";
     imported: "Imported {n} chats", "{n} Chats importiert";
     saving_fails: "Messages cannot be saved just now. Nothing is lost while the window is open: saving is tried again and again.", "Nachrichten können gerade nicht gespeichert werden. Solange das Fenster offen ist, geht nichts verloren: Das Speichern wird immer wieder versucht.";
+    unsaved: "Conversations are NOT saved until this is settled and the program is started again:", "Gespräche werden NICHT gespeichert, bis das behoben und das Programm neu gestartet ist:";
+    history_damaged: "The history of conversations was damaged ({why}). Messages that could be read and are here: {n}. The damaged file is kept as {file}.", "Der Verlauf der Gespräche war beschädigt ({why}). Nachrichten, die noch lesbar waren und hier sind: {n}. Die beschädigte Datei liegt als {file} daneben.";
     saving_works: "Everything is saved again.", "Alles ist wieder gespeichert.";
 
     // Messages.

@@ -81,7 +81,8 @@ impl Window {
     }
 
     pub fn open_with(places: Places, preferences: Preferences) -> Self {
-        let preferences = Preferences { language: Some(Language::English), ..preferences };
+        let language = preferences.language.or(Some(Language::English));
+        let preferences = Preferences { language, ..preferences };
         let engine = Played::default();
         let backend = Box::new(engine.clone());
         let harness = Harness::builder().with_size(egui::vec2(1000.0, 900.0)).with_max_steps(8).build_eframe(

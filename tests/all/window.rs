@@ -14,6 +14,7 @@ use ocelli::engine::{AnswerEvent, LoadEvent, PictureReport, PromptPreview, StopR
 use ocelli::error::{Error, Result};
 
 use crate::played::*;
+use crate::support::small_disk::{SmallDisk, fill};
 
 #[test]
 fn an_empty_window_says_what_to_do_and_sends_nothing() {
@@ -588,6 +589,60 @@ fn a_window_whose_history_is_of_a_newer_program_says_so_and_works() {
     assert_eq!(window.shown(), ["one", "1"]);
     drop(window);
     assert_eq!(std::fs::read(&path).unwrap(), before, "the file is as it was");
+}
+
+#[test]
+fn a_locked_history_is_said_in_the_windows_language_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = Places::find(Some(folder.path())).unwrap().history.unwrap();
+    let mut window = Window::open_in(folder.path()).with_model();
+    set_language(&window.harness.ctx, Language::German);
+    window.run();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    window.harness.get_by_label("Frage").type_text("eins");
+    window.run();
+    window.press_enter();
+    window.say(summary("1", StopReason::End));
+    window.wait_until(|state| !state.notices.is_empty());
+    assert!(window.see("Nachrichten können gerade nicht gespeichert werden"));
+    other.execute_batch("ROLLBACK").unwrap();
+    window.wait_until(|state| state.notices.iter().any(|notice| notice.text.contains("Alles ist wieder")));
+    assert!(!window.see("können gerade nicht"));
+    drop(window);
+    let messages: i64 = other.query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap();
+    assert_eq!(messages, 2);
+}
+
+#[test]
+fn a_damaged_history_is_set_aside_and_the_user_is_told_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = Places::find(Some(folder.path())).unwrap().history.unwrap();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "no database ".repeat(999)).unwrap();
+    let preferences = Preferences { language: Some(Language::German), ..Preferences::default() };
+    let places = Places::find(Some(folder.path())).unwrap();
+    let mut window = Window::open_with(places, preferences).with_model();
+    window.wait_until(|state| !state.notices.is_empty());
+    assert!(window.see("Der Verlauf der Gespräche war beschädigt") && window.see(".damaged-"));
+}
+
+#[test]
+fn a_full_disk_is_said_and_everything_is_saved_once_there_is_room() {
+    let Some(disk) = SmallDisk::mount(2 << 20) else { return };
+    let mut window = Window::open_in(disk.path()).with_model();
+    window.exchange("one", "1");
+    window.wait_until(|state| state.list.first().is_some_and(|chat| chat.messages == 2));
+    let filler = disk.path().join("filler");
+    fill(&filler);
+    window.exchange(&format!("two {}", "x".repeat(100_000)), "2");
+    window.wait_until(|state| !state.notices.is_empty());
+    assert!(window.see("Messages cannot be saved just now") && window.see("free some space"));
+    std::fs::remove_file(&filler).unwrap();
+    window.wait_until(|state| state.notices.iter().any(|notice| notice.text.contains("saved again")));
+    drop(window);
+    let mut window = Window::open_in(disk.path()).with_model();
+    window.wait_until(|state| state.list.first().is_some_and(|chat| chat.messages == 4));
 }
 
 #[test]

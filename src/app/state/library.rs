@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{State, Undo};
 use crate::app::chat::{Chat, Draft};
 use crate::app::settings::Settings;
-use crate::chat::history::{Conversation, ConversationId};
+use crate::chat::history::{Conversation, ConversationId, Damage};
 use crate::chat::store::{Event, Job};
 use crate::chat::transfer::Format;
 use crate::chat::tree::{MessageId, Tree};
@@ -280,7 +280,8 @@ impl State {
                 }
                 return Some(News::Imported(ids.len()));
             }
-            Event::Notice(text) => self.tell(text, true),
+            Event::Unsaved(error) => return Some(News::Unsaved(error.to_string())),
+            Event::Damaged(damage) => return Some(News::Damaged(damage)),
             Event::SavingFails(error) => return Some(News::SavingFails(error.to_string())),
             Event::SavingWorks => return Some(News::SavingWorks),
             Event::Failed(error) => self.report(&error),
@@ -328,6 +329,10 @@ pub enum News {
     Exported(PathBuf, usize),
     /// So many were read from one.
     Imported(usize),
+    /// Nothing is saved in this run of the program, and why.
+    Unsaved(String),
+    /// The database was damaged.
+    Damaged(Damage),
     /// Messages cannot be saved just now, and why.
     SavingFails(String),
     /// Everything is saved again.

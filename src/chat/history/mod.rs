@@ -17,7 +17,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub(in crate::chat) use import::Importer;
-pub use open::Opened;
+pub use open::{Damage, Opened};
 pub use search::Hit;
 use trouble::{changed, failed, may_pass};
 

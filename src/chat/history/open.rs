@@ -19,8 +19,19 @@ const BUSY: Duration = Duration::from_secs(3);
 pub struct Opened {
     /// The history.
     pub history: History,
-    /// The database was damaged: where it was put, and how much of it could be saved.
-    pub notice: Option<String>,
+    /// The database was damaged.
+    pub damage: Option<Damage>,
+}
+
+/// A damaged database, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// What SQLite says.
+    pub why: String,
+    /// Messages that could be read and are here.
+    pub saved: usize,
+    /// Where the damaged file was put.
+    pub aside: PathBuf,
 }
 
 impl History {
@@ -35,7 +46,7 @@ impl History {
                 .map_err(|e| Error::new(OPENING, e).at_path(folder).help("make this folder writable"))?;
         }
         match Self::open_sound(path) {
-            Ok(history) => Ok(Opened { history, notice: None }),
+            Ok(history) => Ok(Opened { history, damage: None }),
             Err(Trouble::Damaged(why)) => Self::set_aside(path, &why),
             Err(Trouble::Error(error)) => Err(error.at_path(path)),
         }
@@ -123,12 +134,7 @@ impl History {
             Err(Trouble::Damaged(why)) => return Err(Error::new(OPENING, why).at_path(path)),
         };
         let saved = history.carry_over(&aside);
-        let notice = format!(
-            "The history of conversations was damaged ({why}). {saved} messages could be read and are here; the damaged \
-            file is kept as {}.",
-            aside.display()
-        );
-        Ok(Opened { history, notice: Some(notice) })
+        Ok(Opened { history, damage: Some(Damage { why: why.to_owned(), saved, aside }) })
     }
 
     /// Copies every row that can be read; gives the number of messages.

@@ -16,7 +16,7 @@ use std::thread::{self, JoinHandle};
 
 use serde_json::Value;
 
-use super::history::{Conversation, ConversationId, Hit};
+use super::history::{Conversation, ConversationId, Damage, Hit};
 use super::message::Role;
 use super::transfer::Format;
 use super::tree::{Attachment, AttachmentKind, MessageId, MessageState, Tree};
@@ -211,8 +211,10 @@ pub enum Event {
     },
     /// A file is read; these are new.
     Imported(Vec<ConversationId>),
-    /// Something the user must know: a damaged database was set aside, or nothing is saved at all.
-    Notice(String),
+    /// The database cannot be used, and why: nothing is saved in this run of the program.
+    Unsaved(Error),
+    /// A damaged database was set aside.
+    Damaged(Damage),
     /// What was to be saved waits; said once for each trouble.
     SavingFails(Error),
     /// The trouble is over: everything is saved.
@@ -231,7 +233,7 @@ pub struct Store {
 
 impl Store {
     /// Starts the thread with the database at `path` (`None`: in memory, nothing is kept). One that cannot be opened
-    /// is not touched: then nothing is kept either, and [`Event::Notice`] says so. `wake` is called after each event.
+    /// is not touched: then nothing is kept either, and [`Event::Unsaved`] says so. `wake` is called after each event.
     ///
     /// # Errors
     /// The thread cannot be started.

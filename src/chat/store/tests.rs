@@ -228,9 +228,9 @@ fn a_database_that_cannot_be_opened_stays_as_it_is_and_the_user_is_told() {
         let store = start(path);
         create(&store);
         add(&store, 1, None, "only here");
-        let events = until(&store, |e| matches!(e, Event::Notice(_)));
-        let Some(Event::Notice(notice)) = events.last() else { panic!() };
-        assert!(notice.contains("NOT saved") && notice.contains(why), "{notice}");
+        let events = until(&store, |e| matches!(e, Event::Unsaved(_)));
+        let Some(Event::Unsaved(error)) = events.last() else { panic!() };
+        assert!(error.to_string().contains(why), "{error}");
         assert_eq!(texts(&opened(&store, C).1), ["only here"]);
     }
     drop(other);
@@ -238,8 +238,7 @@ fn a_database_that_cannot_be_opened_stays_as_it_is_and_the_user_is_told() {
     let damaged = folder.path().join("damaged");
     std::fs::write(&damaged, "no database ".repeat(999)).unwrap();
     let store = start(&damaged);
-    let events = until(&store, |e| matches!(e, Event::Notice(_)));
-    assert!(format!("{events:?}").contains("was damaged"), "{events:?}");
+    until(&store, |e| matches!(e, Event::Damaged(_)));
 }
 
 #[test]
@@ -375,7 +374,7 @@ fn nothing_saved_is_lost_when_the_program_is_killed() {
         said.extend(lines.map_while(std::result::Result::ok).filter_map(|line| number(&line)));
 
         let opened = History::open(&path).unwrap();
-        assert_eq!(opened.notice, None);
+        assert!(opened.damage.is_none());
         let mut kept = std::collections::HashSet::new();
         imported = 0;
         for conversation in opened.history.conversations().unwrap() {

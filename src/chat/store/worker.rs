@@ -83,15 +83,13 @@ fn open(path: Option<&Path>, teller: &Teller) -> Result<History> {
     let opened = path.map(History::open);
     let history = match opened {
         Some(Ok(opened)) => {
-            if let Some(notice) = opened.notice {
-                teller.tell(Event::Notice(notice));
+            if let Some(damage) = opened.damage {
+                teller.tell(Event::Damaged(damage));
             }
             opened.history
         }
         Some(Err(error)) => {
-            teller.tell(Event::Notice(format!(
-                "Conversations are NOT saved until this is settled and the program is started again: {error}"
-            )));
+            teller.tell(Event::Unsaved(error));
             History::in_memory()?
         }
         None => History::in_memory()?,
