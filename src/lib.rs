@@ -9,6 +9,7 @@ pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod gpu;
+pub mod hub;
 pub mod model;
 
 pub use error::{Error, ErrorKind, Result};

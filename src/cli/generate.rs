@@ -202,7 +202,7 @@ fn report(info: &ModelInfo, told: &Told, s: &Summary, sampling: &Sampling) -> Va
 /// Loads the model, saying how far it is.
 pub(super) fn load(engine: &Engine, args: &ModelArgs) -> Result<ModelInfo> {
     let options = args.load_options()?;
-    let load = engine.load(LoadRequest { folder: args.choose(), recipe: args.recipe, options });
+    let load = engine.load(LoadRequest { folder: args.choose()?, recipe: args.recipe, options });
     let mut converting = ProgressLine::new("converting");
     let mut loading = ProgressLine::new("loading");
     for event in &load.events {

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod convert;
 pub mod devices;
 pub mod generate;
+pub mod models;
 pub mod sampling;
 pub mod synth;
 pub mod trace;
@@ -52,6 +53,8 @@ pub enum Command {
     Batch(Box<batch::BatchArgs>),
     /// Make a hub checkpoint into the form Ocelli loads
     Convert(convert::ConvertArgs),
+    /// Find, download, verify, name and remove models
+    Models(models::ModelsArgs),
     /// Measure speed and memory
     Bench(bench::BenchArgs),
     /// Record every stage of a prompt, for comparing numbers
@@ -92,18 +95,20 @@ impl ModelArgs {
         GpuOptions { adapter: self.adapter.clone(), ..GpuOptions::default() }
     }
 
-    /// The model asked for, or the one in this program, which is then named on standard error. A variable that is set to
-    /// nothing asks for none.
-    #[must_use]
-    pub fn choose(&self) -> PathBuf {
+    /// What to open for the model asked for, or the one in this program, which is then named on standard error. A variable that is
+    /// set to nothing asks for none.
+    ///
+    /// # Errors
+    /// There is no model of that name.
+    pub fn choose(&self) -> Result<PathBuf> {
         match &self.model {
-            Some(model) if !model.as_os_str().is_empty() => model.clone(),
+            Some(model) if !model.as_os_str().is_empty() => models::library()?.resolve(model),
             _ => {
                 say(&format!(
                     "no --model and no OCELLI_MODEL: this is {} (README.md says how to get Qwen3-VL itself)",
                     builtin::FULL_NAME
                 ));
-                builtin::NAME.into()
+                Ok(builtin::NAME.into())
             }
         }
     }
@@ -136,7 +141,7 @@ impl ModelArgs {
     /// # Errors
     /// No adapter, no model, or a damaged one.
     pub fn open(&self) -> Result<(Gpu, ModelSource)> {
-        let model = self.choose();
+        let model = self.choose()?;
         // The device first: without one nobody wants to wait for a conversion.
         let gpu = Gpu::new(&self.gpu_options())?;
         let mut line = ProgressLine::new("converting");
@@ -164,6 +169,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Some(Command::Generate(args)) => generate::run(args),
         Some(Command::Batch(args)) => batch::run(args),
         Some(Command::Convert(args)) => convert::run(args),
+        Some(Command::Models(args)) => models::run(args),
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Trace(args)) => trace::run(args),
         Some(Command::Devices(args)) => devices::run(args),

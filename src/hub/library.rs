@@ -1,0 +1,515 @@
+//! Room `hub`: the models of this machine, by name: those in the hub's cache, folders and files the user has named, what has
+//! been converted of them, and the one in this program.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use serde::{Deserialize, Serialize};
+
+use super::cache::{self, Cached, RepoCache};
+use super::checksum::verify_file;
+use super::names::{RepoId, lies_inside, text_ggufs};
+use super::settings::HubSettings;
+use crate::error::{Error, Result};
+use crate::model::builtin;
+use crate::model::converted::ConvertedModel;
+use crate::model::recipe::Recipe;
+use crate::model::source::{cache_folder, cached_folder};
+
+/// The file that keeps names, beside the conversations.
+const NAMES_FILE: &str = "models.json";
+/// No such file is larger.
+const MAX_NAMES_BYTES: u64 = 4 << 20;
+
+/// Where models and their names are kept.
+#[derive(Clone, Debug)]
+pub struct Library {
+    /// The file of names; `None`: names are not kept.
+    pub names: Option<PathBuf>,
+    /// The hub's cache.
+    pub hub_cache: PathBuf,
+    /// Ocelli's cache, where conversions are.
+    pub cache: PathBuf,
+}
+
+/// A name that the user gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Named {
+    name: String,
+    /// A path, or `owner/name` of a repository in the cache.
+    place: String,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Names {
+    models: Vec<Named>,
+}
+
+/// What kind of place a model is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// In this program.
+    BuiltIn,
+    /// In the hub's cache.
+    Hub,
+    /// A folder or file of the user's, imported under a name.
+    Imported,
+    /// A conversion whose source is not known any more.
+    Conversion,
+}
+
+/// A model converted into Ocelli's cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Conversion {
+    /// How its weights are stored.
+    pub recipe: Recipe,
+    /// Where.
+    pub folder: PathBuf,
+    /// Bytes on the disk.
+    pub bytes: u64,
+}
+
+/// A model of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Model {
+    /// What to call it.
+    pub name: String,
+    /// Its repository, where it is from a hub.
+    pub repo: Option<String>,
+    /// The commit, where it is from a hub.
+    pub commit: Option<String>,
+    /// What to open.
+    pub place: PathBuf,
+    /// What kind of place that is.
+    pub kind: Kind,
+    /// Bytes of its files, without conversions.
+    pub bytes: u64,
+    /// What has been converted of it.
+    pub conversions: Vec<Conversion>,
+    /// Is it still there? An imported folder may have been moved.
+    pub is_there: bool,
+}
+
+/// What was found when checksums were computed again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// Files read.
+    pub files: usize,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Files that are not what they were.
+    pub damaged: Vec<PathBuf>,
+}
+
+impl Library {
+    /// The library of this account; `data` is the folder of conversations and names (`None`: the system's place for them).
+    ///
+    /// # Errors
+    /// A cache has no place.
+    pub fn find(data: Option<&Path>) -> Result<Self> {
+        Ok(Self {
+            names: match data {
+                Some(folder) => Some(folder.join(NAMES_FILE)),
+                None => directories::ProjectDirs::from("", "", "ocelli")
+                    .map(|dirs| dirs.data_dir().join(NAMES_FILE)),
+            },
+            hub_cache: HubSettings::from_environment()?.cache,
+            cache: cache_folder()?,
+        })
+    }
+
+    fn read_names(&self) -> Result<Names> {
+        let Some(path) = &self.names else { return Ok(Names::default()) };
+        let fail = |cause: &dyn std::fmt::Display| {
+            Error::new("reading the names of models", cause)
+                .at_path(path)
+                .help("mend the file or move it away: no model is lost, only names")
+        };
+        match fs::metadata(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Names::default()),
+            Ok(metadata) if metadata.len() > MAX_NAMES_BYTES => return Err(fail(&"it is far too large")),
+            _ => {}
+        }
+        let text = fs::read_to_string(path).map_err(|e| fail(&e))?;
+        serde_json::from_str(&text).map_err(|e| fail(&e))
+    }
+
+    fn write_names(&self, names: &Names) -> Result<()> {
+        const DOING: &str = "keeping the names of models";
+        let Some(path) = &self.names else { return Ok(()) };
+        let fail = |e: &dyn std::fmt::Display| Error::new(DOING, e).at_path(path);
+        let text = serde_json::to_string_pretty(names).map_err(|e| fail(&e))?;
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|e| fail(&e))?;
+        }
+        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+        fs::write(&temporary, text + "\n").and_then(|()| fs::rename(&temporary, path)).map_err(|e| fail(&e))
+    }
+
+    /// All models of this machine.
+    ///
+    /// # Errors
+    /// The file of names is damaged.
+    pub fn list(&self) -> Result<Vec<Model>> {
+        let names = self.read_names()?.models;
+        let mut models = vec![Model {
+            name: builtin::FULL_NAME.to_owned(),
+            repo: None,
+            commit: None,
+            place: builtin::NAME.into(),
+            kind: Kind::BuiltIn,
+            bytes: 0,
+            conversions: Vec::new(),
+            is_there: true,
+        }];
+        for cached in cache::list(&self.hub_cache) {
+            models.push(self.hub_model(&cached, &names));
+        }
+        for named in names
+            .iter()
+            .filter(|named| named.place.parse::<RepoId>().is_err() || Path::new(&named.place).exists())
+        {
+            let place = PathBuf::from(&named.place);
+            let bytes = if place.is_dir() {
+                folder_bytes(&place)
+            } else {
+                fs::metadata(&place).map_or(0, |m| m.len())
+            };
+            models.push(Model {
+                name: named.name.clone(),
+                repo: None,
+                commit: None,
+                kind: Kind::Imported,
+                bytes,
+                conversions: self.conversions_of(&place),
+                is_there: place.exists(),
+                place,
+            });
+        }
+        let known: Vec<PathBuf> =
+            models.iter().flat_map(|model| model.conversions.iter().map(|c| c.folder.clone())).collect();
+        for conversion in self.all_conversions() {
+            if !known.contains(&conversion.folder) {
+                let name = conversion.folder.file_name().map(|name| name.to_string_lossy().into_owned());
+                models.push(Model {
+                    name: name.unwrap_or_default(),
+                    repo: None,
+                    commit: None,
+                    place: conversion.folder.clone(),
+                    kind: Kind::Conversion,
+                    bytes: conversion.bytes,
+                    conversions: Vec::new(),
+                    is_there: true,
+                });
+            }
+        }
+        Ok(models)
+    }
+
+    fn hub_model(&self, cached: &Cached, names: &[Named]) -> Model {
+        let repo = cached.repo.as_str();
+        let name = names.iter().find(|named| named.place == repo).map(|named| named.name.clone());
+        let place = text_gguf(&cached.folder).unwrap_or_else(|| cached.folder.clone());
+        Model {
+            name: name.unwrap_or_else(|| repo.to_owned()),
+            repo: Some(repo.to_owned()),
+            commit: Some(cached.commit.clone()),
+            conversions: self.conversions_of(&place),
+            place,
+            kind: Kind::Hub,
+            bytes: cached.bytes,
+            is_there: true,
+        }
+    }
+
+    fn conversions_of(&self, place: &Path) -> Vec<Conversion> {
+        let folders = Recipe::ALL
+            .into_iter()
+            .filter_map(|recipe| Some((recipe, cached_folder(&self.cache, place, recipe).ok()?)));
+        folders
+            .filter(|(_, folder)| ConvertedModel::is_converted(folder))
+            .map(|(recipe, folder)| Conversion { recipe, bytes: folder_bytes(&folder), folder })
+            .collect()
+    }
+
+    fn all_conversions(&self) -> Vec<Conversion> {
+        let entries = fs::read_dir(self.cache.join("converted")).into_iter().flatten().flatten();
+        let mut all: Vec<_> = entries
+            .map(|entry| entry.path())
+            .filter(|folder| ConvertedModel::is_converted(folder))
+            .filter_map(|folder| {
+                let recipe = ConvertedModel::open(&folder).ok()?.recipe();
+                Some(Conversion { recipe, bytes: folder_bytes(&folder), folder })
+            })
+            .collect();
+        all.sort_by(|a, b| a.folder.cmp(&b.folder));
+        all
+    }
+
+    /// What a person means by a model's name: a path, `demo`, a name of this library, `owner/name` of a repository in the hub's cache,
+    /// or the part behind the slash alone.
+    ///
+    /// # Errors
+    /// There is no such model; the error names those there are.
+    pub fn resolve(&self, model: &Path) -> Result<PathBuf> {
+        if builtin::is_meant(model) || model.exists() {
+            return Ok(model.to_owned());
+        }
+        let Some(wanted) = model.to_str().map(|text| text.trim_end_matches('/')) else {
+            return Ok(model.to_owned());
+        };
+        let models = self.list()?;
+        let is_called = |model: &&Model| {
+            let repo = model.repo.as_deref();
+            [Some(model.name.as_str()), repo, repo.and_then(|repo| repo.split('/').nth(1))]
+                .into_iter()
+                .flatten()
+                .any(|name| name.eq_ignore_ascii_case(wanted))
+        };
+        // Of several commits the one that the branch stands for.
+        let newest = |model: &&Model| {
+            let repo = model.repo.as_deref().and_then(|repo| repo.parse().ok());
+            repo.is_some_and(|repo| {
+                RepoCache::new(&self.hub_cache, &repo).commit_of(&super::Revision::default()) == model.commit
+            })
+        };
+        let mut found: Vec<&Model> = models.iter().filter(is_called).collect();
+        found.sort_by_key(|model| !newest(model));
+        if let Some(model) = found.first() {
+            return Ok(model.place.clone());
+        }
+        let names: Vec<&str> =
+            models.iter().filter(|m| m.kind != Kind::BuiltIn).map(|m| m.name.as_str()).take(8).collect();
+        let there =
+            if names.is_empty() { "none but demo".to_owned() } else { format!("demo, {}", names.join(", ")) };
+        let advice = match wanted.parse::<RepoId>() {
+            Ok(repo) => format!("`ocelli models pull {repo}` downloads it; models here: {there}"),
+            Err(_) => format!("give a folder, a GGUF file or a name; models here: {there}"),
+        };
+        Err(Error::new("looking for the model", "there is no such folder, and no model of that name")
+            .at(wanted)
+            .help(advice))
+    }
+
+    fn find_named(&self, name: &str) -> Result<Model> {
+        let place = self.resolve(Path::new(name))?;
+        let models = self.list()?;
+        let same = |model: &&Model| {
+            model.place == place || lies_inside(&model.place, &place) && lies_inside(&place, &model.place)
+        };
+        models.iter().find(same).cloned().ok_or_else(|| {
+            Error::new("looking for the model", "this library does not have it")
+                .at(name)
+                .help("`ocelli models list` shows those it has; `ocelli models import` adds one")
+        })
+    }
+
+    /// Takes a folder or a file of the user's into the library, where it lies. Gives the name.
+    ///
+    /// # Errors
+    /// It is no model that Ocelli can load; the name is taken.
+    pub fn import(&self, place: &Path, name: Option<&str>) -> Result<String> {
+        const DOING: &str = "importing the model";
+        let fail = |cause: &dyn std::fmt::Display| Error::new(DOING, cause).at_path(place);
+        let place = std::path::absolute(place).map_err(|e| fail(&e))?;
+        let is_gguf =
+            place.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) && place.is_file();
+        if !is_gguf && !ConvertedModel::is_converted(&place) && cache::model_bytes(&place).is_none() {
+            let cause = if place.exists() {
+                "there is no complete Qwen3-VL checkpoint, no converted model and no GGUF in it"
+            } else {
+                "there is no such folder or file"
+            };
+            return Err(fail(&cause)
+                .help("give the folder with config.json, tokenizer.json and all weights, or a .gguf file"));
+        }
+        let own = place.file_stem().filter(|_| is_gguf).or_else(|| place.file_name());
+        let own = own.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
+        let name = name.map_or(own, |name| name.trim().to_owned());
+        let mut names = self.read_names()?;
+        let text =
+            place.to_str().ok_or_else(|| fail(&"its path is no Unicode text").help("rename it"))?.to_owned();
+        names.models.retain(|named| named.place != text);
+        self.check_name(&name, &names)?;
+        names.models.push(Named { name: name.clone(), place: text });
+        self.write_names(&names)?;
+        Ok(name)
+    }
+
+    fn check_name(&self, name: &str, names: &Names) -> Result<()> {
+        let error = |cause: &str| Error::new("naming the model", cause).at(format!("{name:?}"));
+        if name.is_empty()
+            || name.len() > 100
+            || name.chars().any(char::is_control)
+            || name.eq_ignore_ascii_case(builtin::NAME)
+        {
+            return Err(
+                error("that is no name for a model").help("use one of 1 to 100 letters, other than demo")
+            );
+        }
+        let cached = cache::list(&self.hub_cache);
+        if names.models.iter().any(|named| named.name.eq_ignore_ascii_case(name))
+            || cached.iter().any(|model| model.repo.as_str().eq_ignore_ascii_case(name))
+        {
+            return Err(error("another model has this name").help("choose another name"));
+        }
+        Ok(())
+    }
+
+    /// Gives a model another name.
+    ///
+    /// # Errors
+    /// There is no such model, it cannot be renamed, or the name is taken.
+    pub fn rename(&self, model: &str, name: &str) -> Result<()> {
+        let found = self.find_named(model)?;
+        let place = match (&found.kind, &found.repo) {
+            (Kind::Hub, Some(repo)) => repo.clone(),
+            (Kind::Imported, _) => found.place.to_string_lossy().into_owned(),
+            _ => return Err(Error::new("naming the model", "this one keeps its name").at(model)),
+        };
+        let mut names = self.read_names()?;
+        names.models.retain(|named| named.place != place);
+        self.check_name(name.trim(), &names)?;
+        names.models.push(Named { name: name.trim().to_owned(), place });
+        self.write_names(&names)
+    }
+
+    /// Removes a model: from the hub's cache with its conversions; an imported one from the list, with its conversions, while the
+    /// user's own files stay. Gives the bytes that became free.
+    ///
+    /// # Errors
+    /// There is no such model, or something cannot be removed.
+    pub fn remove(&self, model: &str) -> Result<u64> {
+        let found = self.find_named(model)?;
+        let mut freed = Self::remove_conversions(&found)?;
+        match (&found.kind, found.repo.as_deref().map(str::parse::<RepoId>)) {
+            (Kind::BuiltIn, _) => {
+                return Err(Error::new("removing", "it is part of this program").at(model));
+            }
+            (Kind::Hub, Some(Ok(repo))) => {
+                freed += found.bytes;
+                RepoCache::new(&self.hub_cache, &repo).remove()?;
+            }
+            (Kind::Conversion, _) => {
+                freed += found.bytes;
+                remove_folder(&found.place)?;
+            }
+            _ => {}
+        }
+        let mut names = self.read_names()?;
+        let place = found.repo.unwrap_or_else(|| found.place.to_string_lossy().into_owned());
+        names.models.retain(|named| named.place != place);
+        self.write_names(&names)?;
+        Ok(freed)
+    }
+
+    /// Removes what has been converted of a model; it is made again when it is needed. Gives the bytes that became free.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub fn remove_conversions(model: &Model) -> Result<u64> {
+        let mut freed = 0;
+        for conversion in &model.conversions {
+            remove_folder(&conversion.folder)?;
+            freed += conversion.bytes;
+        }
+        Ok(freed)
+    }
+
+    /// Computes the checksums of a model's files, and of its conversions, again. `progress` is told bytes done and in all.
+    ///
+    /// # Errors
+    /// There is no such model, a file cannot be read, or cancelled. A damaged file is no error but part of the answer.
+    pub fn verify(
+        &self,
+        model: &str,
+        progress: &mut dyn FnMut(u64, u64),
+        cancel: &AtomicBool,
+    ) -> Result<Verified> {
+        let found = self.find_named(model)?;
+        let mut verified = Verified::default();
+        let repo = found.repo.as_deref().map(str::parse::<RepoId>);
+        let blobs = match repo {
+            Some(Ok(repo)) => RepoCache::new(&self.hub_cache, &repo).blobs()?,
+            _ => Vec::new(),
+        };
+        let mut folders: Vec<&Path> = found.conversions.iter().map(|c| c.folder.as_path()).collect();
+        if ConvertedModel::is_converted(&found.place) {
+            folders.push(&found.place);
+        }
+        if blobs.is_empty() && folders.is_empty() && found.kind != Kind::BuiltIn {
+            return Err(Error::new(
+                "verifying",
+                "its files came without checksums, and nothing has been converted of it yet",
+            )
+            .at(model)
+            .help("compare it with its source by hand, or pull it from a hub"));
+        }
+        let sizes = blobs.iter().map(|(path, _)| fs::metadata(path).map_or(0, |m| m.len()));
+        let total = sizes.sum::<u64>() + folders.iter().map(|folder| folder_bytes(folder)).sum::<u64>();
+        let mut before = 0;
+        for (path, checksum) in &blobs {
+            let mut tell = |done| progress(before + done, total);
+            if !verify_file(path, checksum, &mut tell, cancel)? {
+                verified.damaged.push(path.clone());
+            }
+            before += fs::metadata(path).map_or(0, |m| m.len());
+            verified.files += 1;
+        }
+        for folder in folders {
+            let mut tell = |done: u64, _: u64| progress((before + done).min(total), total);
+            match ConvertedModel::open(folder).and_then(|model| model.verify(&mut tell, cancel)) {
+                Ok(()) => {}
+                Err(error) if error.get_kind() == crate::error::ErrorKind::Cancelled => return Err(error),
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    verified.damaged.push(folder.to_owned());
+                }
+            }
+            before += folder_bytes(folder);
+            verified.files += fs::read_dir(folder).map_or(0, |entries| entries.flatten().count());
+        }
+        verified.bytes = before;
+        Ok(verified)
+    }
+
+    /// Removes files that [`Library::verify`] found damaged, so that they are fetched, or made, again. Only what lies in the hub's
+    /// cache or in Ocelli's own is touched.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub fn discard(&self, damaged: &[PathBuf]) -> Result<()> {
+        for path in damaged {
+            if !lies_inside(&self.hub_cache, path) && !lies_inside(&self.cache, path) {
+                continue;
+            }
+            if path.is_dir() {
+                remove_folder(path)?;
+            } else {
+                fs::remove_file(path).map_err(|e| Error::new("removing a damaged file", e).at_path(path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    fs::remove_dir_all(folder).map_err(|e| Error::new("removing", e).at_path(folder))
+}
+
+/// The text GGUF of a folder without a checkpoint, where it has one.
+fn text_gguf(folder: &Path) -> Option<PathBuf> {
+    (!folder.join("config.json").exists()).then(|| text_ggufs(folder).into_iter().next()).flatten()
+}
+
+/// Bytes of the files in a folder, through links.
+fn folder_bytes(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| fs::metadata(entry.path()).ok())
+        .filter(fs::Metadata::is_file)
+        .map(|m| m.len())
+        .sum()
+}
