@@ -264,10 +264,13 @@ impl Shared {
             let next = lock(&self.queue).pop_front();
             match next {
                 Some((file, segment)) => {
-                    if let Some(fetch) = self.files.get(file)
-                        && let Err(error) = self.fetch_patiently(fetch, segment)
-                    {
+                    let Some(fetch) = self.files.get(file) else { continue };
+                    if let Err(error) = self.fetch_patiently(fetch, segment) {
                         self.fail(error);
+                    } else if fetch.partial.done(segment) < fetch.partial.segment(segment).1 {
+                        // Another connection has it just now, and may leave it undone.
+                        lock(&self.queue).push_back((file, segment));
+                        self.state_bell.wait(LOOK);
                     }
                 }
                 // A file whose checksum is wrong comes back into the queue.

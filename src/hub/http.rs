@@ -3,7 +3,6 @@
 use std::io;
 use std::time::Duration;
 
-use ureq::config::RedirectAuthHeaders;
 use ureq::http::Response;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
@@ -15,6 +14,23 @@ use crate::error::Error;
 const CONNECT: Duration = Duration::from_secs(20);
 /// A connection that is silent for so long is given up.
 const SILENCE: Duration = Duration::from_secs(30);
+
+const MOST_REDIRECTS: usize = 10;
+
+/// Where a redirection from `address` leads; never from an encrypted connection to one in the open.
+fn resolve(address: &str, location: &str) -> Option<String> {
+    let (scheme, rest) = address.split_once("://")?;
+    let host = rest.split('/').next()?;
+    let next = if let Some(path) = location.strip_prefix("//") {
+        format!("{scheme}://{path}")
+    } else if location.starts_with('/') {
+        format!("{scheme}://{host}{location}")
+    } else {
+        location.to_owned()
+    };
+    let is_open = next.starts_with("http://");
+    (next.starts_with("https://") || is_open && scheme == "http").then_some(next)
+}
 
 /// What a failed request is good for.
 #[derive(Debug)]
@@ -45,8 +61,9 @@ impl Client {
         let config = Agent::config_builder()
             .user_agent(concat!("ocelli/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
-            .max_redirects(10)
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            // Followed here: the token must not go to another port either.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .accept_encoding("identity")
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(SILENCE))
@@ -64,19 +81,41 @@ impl Client {
         doing: &str,
         what: &str,
     ) -> Result<Response<Body>, Failure> {
-        let address = format!("{}{path}", self.settings.endpoint);
-        let mut request = self.agent.get(&address);
-        if let Some(token) = &self.settings.token {
-            request = request.header("authorization", format!("Bearer {}", token.secret()));
+        let mut address = format!("{}{path}", self.settings.endpoint);
+        for _ in 0..MOST_REDIRECTS {
+            let mut request = self.agent.get(&address);
+            if let Some(token) = self.settings.token.as_ref().filter(|_| self.is_hub(&address)) {
+                request = request.header("authorization", format!("Bearer {}", token.secret()));
+            }
+            if let Some((first, last)) = range {
+                request = request.header("range", format!("bytes={first}-{last}"));
+            }
+            let response = match request.call() {
+                Ok(response) if response.status().is_success() => return Ok(response),
+                Ok(response) => response,
+                Err(error) => return Err(self.failed(error, doing, what)),
+            };
+            let location = response.headers().get("location").and_then(|value| value.to_str().ok());
+            match location.filter(|_| response.status().is_redirection()).map(|to| resolve(&address, to)) {
+                Some(Some(next)) => address = next,
+                Some(None) => {
+                    let error = Error::new(
+                        doing,
+                        "the hub sends us to an address that is none, or to one without encryption",
+                    );
+                    return Err(Failure::Final(error.at(what)));
+                }
+                None => return Err(self.refused(&response, doing, what)),
+            }
         }
-        if let Some((first, last)) = range {
-            request = request.header("range", format!("bytes={first}-{last}"));
-        }
-        match request.call() {
-            Ok(response) if response.status().is_success() => Ok(response),
-            Ok(response) => Err(self.refused(&response, doing, what)),
-            Err(error) => Err(self.failed(error, doing, what)),
-        }
+        Err(Failure::Final(Error::new(doing, "the hub sends us in circles").at(what)))
+    }
+
+    /// Scheme, host and port are the hub's own.
+    fn is_hub(&self, address: &str) -> bool {
+        address
+            .strip_prefix(self.settings.endpoint.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
     }
 
     /// What the hub's answer means.
@@ -166,6 +205,31 @@ impl Client {
                 Failure::Final(error("the proxy's address cannot be read".to_owned()).help("check HTTPS_PROXY"))
             }
             other => Failure::Passing(error(format!("the answer of {host}{way} makes no sense: {other}")), None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirections_are_followed_but_never_out_of_encryption() {
+        let to = |location| resolve("https://hub.example/a/b", location);
+        assert_eq!(to("/c?d").as_deref(), Some("https://hub.example/c?d"));
+        assert_eq!(to("//cdn.example/c").as_deref(), Some("https://cdn.example/c"));
+        assert_eq!(to("https://cdn.example/c").as_deref(), Some("https://cdn.example/c"));
+        assert_eq!(to("http://cdn.example/c"), None);
+        assert_eq!(to("file:///etc/passwd"), None);
+    }
+
+    #[test]
+    fn the_token_is_for_the_hub_alone() {
+        let get = |name: &str| (name == "HF_ENDPOINT").then(|| "https://hub.example".to_owned());
+        let client = Client::new(&HubSettings::from_variables(&get).expect("settings"));
+        assert!(client.is_hub("https://hub.example/a") && client.is_hub("https://hub.example"));
+        for other in ["https://hub.example.evil/a", "https://hub.example:8443/a", "http://hub.example/a"] {
+            assert!(!client.is_hub(other), "{other}");
         }
     }
 }

@@ -213,14 +213,16 @@ fn fetch(
     for file in &files {
         let (blob, pointer) = (cache.blob(&file.checksum), cache.snapshot(&listing.commit).join(&file.path));
         let is_there = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|m| m.len() == file.bytes);
-        if !is_there(&blob) && !is_there(&pointer) {
+        let is_known = missing.iter().any(|other| other.checksum == file.checksum);
+        if !is_known && !is_there(&blob) && !is_there(&pointer) {
             locks.extend(take_lock(&cache.lock(&file.checksum), report)?);
             // Whoever held the lock may have brought it.
-            if !is_there(&blob) && missing.iter().all(|other| other.checksum != file.checksum) {
+            if !is_there(&blob) {
                 missing.push(file.clone());
             }
         }
     }
+    // Two files of the same bytes are one.
     let there: u64 = total_bytes - missing.iter().map(|file| file.bytes).sum::<u64>();
     let begun = |file: &RemoteFile| already_there(&cache.blob(&file.checksum), file.bytes);
     let needed: u64 = missing.iter().map(|file| file.bytes - begun(file)).sum();

@@ -1,5 +1,6 @@
 //! All integration tests in one binary: they link once and share one device.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -22,6 +23,7 @@ mod end_to_end;
 mod engine;
 mod faults;
 mod front_end;
+mod hub;
 mod kernels;
 mod matrix_products;
 mod parity;

@@ -1,0 +1,5 @@
+//! Models from a hub, against one on loopback that misbehaves.
+
+mod pulling;
+mod server;
+mod whole_program;
