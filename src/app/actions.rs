@@ -10,6 +10,8 @@ use super::texts::Texts;
 pub enum Action {
     /// An empty conversation.
     NewChat,
+    /// The models of this machine, and those that can be had.
+    Models,
     /// Choose a model's folder.
     OpenModel,
     /// Load the model in this program.
@@ -146,7 +148,8 @@ macro_rules! rows {
 /// The table, in the order of the menus. The number before the colon is 1 where a group begins.
 pub const TABLE: &[Row] = rows! {
     File, 0: NewChat, new_chat, Some(command(Key::N));
-    File, 1: OpenModel, open_model, Some(command(Key::O));
+    File, 1: Models, models_and_more, Some(command(Key::M));
+    File, 0: OpenModel, open_model, Some(command(Key::O));
     File, 0: UseDemo, use_demo, None;
     File, 1: AddPictures, add_pictures, Some(command(Key::I));
     File, 0: AddFrames, add_frames, None;

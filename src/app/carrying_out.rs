@@ -1,6 +1,6 @@
 //! Room `app`: carries out what the user asked for while a frame was drawn.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use egui::{Context, ThemePreference, ViewportCommand};
@@ -19,6 +19,7 @@ use super::{chat_ui, composer_ui, history_ui, menus_ui, plain_text, samples};
 use crate::chat::history::ConversationId;
 use crate::chat::message::Role;
 use crate::chat::transfer::Format;
+use crate::error::Error;
 use crate::model::builtin;
 
 /// Steps of the size of everything, as a factor, and its limits.
@@ -60,6 +61,16 @@ impl WindowApp {
         match command {
             Command::Do(action) => self.act(ctx, frame, action),
             Command::OpenModel(folder) => self.chosen(Chosen::Model(folder)),
+            Command::OpenModelAs(folder, recipe) => {
+                self.preferences.last_model = Some(folder.clone());
+                state.open_model_as(&folder, Some(recipe), backend);
+            }
+            Command::Work(work, opens) => self.models.begin(work, opens),
+            Command::StopWork(id) => self.models.stop(id),
+            Command::WorkAgain(id) => self.models.again(id),
+            Command::CloseWork(id) => self.models.close(id),
+            Command::ChooseModelToImport(gguf) => self.dialogs.choose_import_model(ctx, frame, gguf),
+            Command::Reveal(path) => self.reveal(&path),
             Command::CancelLoad => state.cancel_load(),
             Command::UseSample(index) => self.use_sample(index),
             Command::AskSample(question) => {
@@ -133,6 +144,16 @@ impl WindowApp {
         }
     }
 
+    /// Shows a folder, or the folder of a file, in the system's file manager.
+    fn reveal(&mut self, path: &Path) {
+        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+        if let Err(e) = open::that_detached(folder) {
+            let error =
+                Error::new("showing the folder", e).at_path(folder).help("open it in your file manager");
+            self.state.report(&error);
+        }
+    }
+
     /// Does what a row of the table says.
     pub(super) fn act(&mut self, ctx: &Context, frame: &eframe::Frame, action: Action) {
         let now = Instant::now();
@@ -140,6 +161,12 @@ impl WindowApp {
         let (state, backend) = (&mut self.state, &mut *self.backend);
         match action {
             Action::NewChat => state.new_chat(),
+            Action::Models => {
+                self.models_view.open = !self.models_view.open;
+                if self.models_view.open {
+                    self.models.look();
+                }
+            }
             Action::OpenModel => {
                 let near = state.last_folder.as_ref().and_then(|folder| folder.parent()).map(PathBuf::from);
                 self.dialogs.choose_model(ctx, frame, near);

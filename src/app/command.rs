@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use super::actions::Action;
 use super::chat::Hash;
+use super::models::Work;
 use super::texts::Language;
 use crate::chat::history::ConversationId;
 use crate::chat::transfer::Format;
 use crate::chat::tree::{Attachment, MessageId};
+use crate::model::recipe::Recipe;
 
 /// A picture that is to be looked at in large.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,20 @@ pub enum Command {
     Do(Action),
     /// Load this model.
     OpenModel(PathBuf),
+    /// Load this model, its weights stored so.
+    OpenModelAs(PathBuf, Recipe),
+    /// Do something with a model; if it is a download, open it once it is there.
+    Work(Work, bool),
+    /// Stop this piece of work.
+    StopWork(u64),
+    /// Do this piece of work again.
+    WorkAgain(u64),
+    /// Take the end of this piece of work off the screen.
+    CloseWork(u64),
+    /// Choose a model's folder, or a GGUF file, for the list.
+    ChooseModelToImport(bool),
+    /// Show a file or a folder in the system's file manager.
+    Reveal(PathBuf),
     /// Stop the load.
     CancelLoad,
     /// Put this sample's picture into the draft.

@@ -21,6 +21,8 @@ const NEVER_APPEARED: Duration = Duration::from_millis(350);
 pub(super) enum Chosen {
     /// A folder to load a model from.
     Model(PathBuf),
+    /// A model for the list.
+    ImportModel(PathBuf),
     /// Pictures to add, in order.
     Pictures(Vec<PathBuf>),
     /// A folder whose pictures are a clip's frames, in order.
@@ -116,6 +118,28 @@ impl Dialogs {
         }
         let answer = dialog.pick_folder();
         self.show(ctx, async move { answer.await.map(|folder| Chosen::Model(folder.path().to_path_buf())) });
+    }
+
+    /// Asks for a model to import: its folder, or a GGUF file.
+    pub fn choose_import_model(
+        &mut self,
+        ctx: &Context,
+        parent: &(impl HasWindowHandle + HasDisplayHandle),
+        gguf: bool,
+    ) {
+        let dialog = rfd::AsyncFileDialog::new().set_title(texts(ctx).import_model_title).set_parent(parent);
+        if gguf {
+            let answer = dialog.add_filter("GGUF", &["gguf"]).pick_file();
+            self.show(
+                ctx,
+                async move { answer.await.map(|file| Chosen::ImportModel(file.path().to_path_buf())) },
+            );
+        } else {
+            let answer = dialog.pick_folder();
+            self.show(ctx, async move {
+                answer.await.map(|folder| Chosen::ImportModel(folder.path().to_path_buf()))
+            });
+        }
     }
 
     /// Asks for pictures.

@@ -5,9 +5,12 @@ use egui::{Button, Image, Label, Layout, Response, RichText, Role, ScrollArea, U
 use super::actions::Action;
 use super::command::Command;
 use super::composer_ui::obstacle_text;
+use super::models::{Models, Work, first_choice, usual_plan};
 use super::samples::Shown;
 use super::state::{ModelState, State};
 use super::texts::{Texts, fill, texts};
+use super::{models_ui, style};
+use crate::hub::PullRequest;
 use crate::model::builtin;
 
 /// Width of the words, points.
@@ -16,11 +19,15 @@ const WORDS_WIDTH: f32 = 520.0;
 const SAMPLE_SIDE: f32 = 104.0;
 /// Between two samples, points.
 const GAP: f32 = 10.0;
-/// Where a real model comes from.
-const REAL_MODEL: &str = "https://huggingface.co/Qwen/Qwen3-VL-2B-Instruct";
 
 /// Draws it.
-pub(super) fn empty_ui(ui: &mut Ui, state: &State, samples: &[Shown], commands: &mut Vec<Command>) {
+pub(super) fn empty_ui(
+    ui: &mut Ui,
+    state: &State,
+    models: &Models,
+    samples: &[Shown],
+    commands: &mut Vec<Command>,
+) {
     let t = texts(ui.ctx());
     ScrollArea::vertical().id_salt("welcome").auto_shrink(false).show(ui, |ui| {
         let height = ui.available_height();
@@ -28,7 +35,7 @@ pub(super) fn empty_ui(ui: &mut Ui, state: &State, samples: &[Shown], commands: 
             match &state.model {
                 ModelState::None => {
                     ui.add_space((height * 0.28).max(8.0));
-                    words_ui(ui, |ui| no_model_ui(ui, state, t, commands));
+                    words_ui(ui, |ui| no_model_ui(ui, state, models, t, commands));
                     return;
                 }
                 ModelState::Loading(loading) => {
@@ -55,7 +62,7 @@ pub(super) fn empty_ui(ui: &mut Ui, state: &State, samples: &[Shown], commands: 
             samples_ui(ui, state, samples, t, commands);
             if state.is_demo() {
                 ui.add_space(16.0);
-                words_ui(ui, |ui| real_model_ui(ui, t, commands));
+                words_ui(ui, |ui| real_model_ui(ui, models, t, commands));
             }
             ui.add_space(8.0);
         });
@@ -71,8 +78,10 @@ fn words_ui(ui: &mut Ui, contents: impl FnOnce(&mut Ui)) {
     });
 }
 
-fn no_model_ui(ui: &mut Ui, state: &State, t: &Texts, commands: &mut Vec<Command>) {
+fn no_model_ui(ui: &mut Ui, state: &State, models: &Models, t: &Texts, commands: &mut Vec<Command>) {
     ui.heading(t.open_model_to_begin);
+    first_model_ui(ui, models, t, commands);
+    ui.add_space(10.0);
     ui.label(t.choose_folder_words);
     if ui.button(t.choose_folder).clicked() {
         commands.push(Command::Do(Action::OpenModel));
@@ -109,11 +118,45 @@ fn demo_ui(ui: &mut Ui, t: &Texts) {
     ui.weak(t.begin_with);
 }
 
-fn real_model_ui(ui: &mut Ui, t: &Texts, commands: &mut Vec<Command>) {
+fn real_model_ui(ui: &mut Ui, models: &Models, t: &Texts, commands: &mut Vec<Command>) {
     ui.label(t.real_model_words);
-    ui.hyperlink_to("Qwen3-VL-2B-Instruct (4.3 GB, huggingface.co)", REAL_MODEL);
-    if ui.button(t.open_its_folder).on_hover_text(t.open_its_folder_hint).clicked() {
-        commands.push(Command::Do(Action::OpenModel));
+    first_model_ui(ui, models, t, commands);
+}
+
+/// One click to the real model: what it is, what it costs, and the button; while it comes, how far it is.
+fn first_model_ui(ui: &mut Ui, models: &Models, t: &Texts, commands: &mut Vec<Command>) {
+    if let Some(progress) = models.pulling() {
+        let share = style::share(progress.done_bytes as f64, progress.total_bytes as f64);
+        let words = models_ui::pull_words(progress, t);
+        ui.add(style::bar(ui, share, WORDS_WIDTH * 0.8).text(RichText::new(words).small()));
+    } else {
+        let entry = first_choice(models.room.as_ref());
+        let name = entry.repo.split('/').nth(1).unwrap_or(entry.repo);
+        let listing = models.listing.as_ref().ok();
+        let here = listing.and_then(|listing| {
+            listing.models.iter().find(|model| model.repo.as_deref() == Some(entry.repo))
+        });
+        if let Some(model) = here {
+            if ui.button(fill(t.open_named, &[("name", &name)])).clicked() {
+                commands.push(Command::OpenModel(model.place.clone()));
+            }
+        } else if ui.button(RichText::new(fill(t.get_model, &[("name", &name)])).strong()).clicked()
+            && let Ok(repo) = entry.repo_id()
+        {
+            commands.push(Command::Work(Work::Pull(PullRequest::new(repo)), true));
+        }
+        let memory = usual_plan(entry).map_or(0, |plan| plan.loaded_bytes());
+        let hub = models.hub().map_or("", |hub| hub.endpoint.as_str());
+        let values: [(&str, &dyn std::fmt::Display); 4] = [
+            ("download", &style::bytes(entry.download_bytes())),
+            ("memory", &style::bytes(memory)),
+            ("licence", &entry.licence),
+            ("hub", &hub),
+        ];
+        ui.weak(fill(t.get_model_words, &values));
+    }
+    if ui.button(t.models_and_more).clicked() {
+        commands.push(Command::Do(Action::Models));
     }
 }
 

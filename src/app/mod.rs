@@ -24,6 +24,8 @@ mod markdown_code;
 pub mod markdown_ui;
 mod menus_ui;
 pub mod message_list;
+pub mod models;
+mod models_ui;
 mod opening;
 mod pictures;
 mod plain_text;

@@ -49,6 +49,12 @@ pub struct Places {
 }
 
 impl Places {
+    /// The folder of it all; `None` where nothing is kept.
+    #[must_use]
+    pub fn folder(&self) -> Option<PathBuf> {
+        self.history.as_ref().and_then(|file| file.parent()).map(Path::to_path_buf)
+    }
+
     /// The files in this folder, or in the system's place for them.
     ///
     /// # Errors

@@ -274,13 +274,18 @@ impl State {
 
     /// Loads a model in place of the one there is. The conversation stays.
     pub fn open_model(&mut self, folder: &Path, backend: &mut dyn Backend) {
+        self.open_model_as(folder, self.recipe, backend);
+    }
+
+    /// [`State::open_model`] with this recipe.
+    pub fn open_model_as(&mut self, folder: &Path, recipe: Option<Recipe>, backend: &mut dyn Backend) {
         self.stop_all();
         if let ModelState::Loading(loading) = &self.model {
             loading.load.cancel.cancel();
         }
         // Models are changed in the window: the context is made to fit each.
         let options = LoadOptions { context: self.context, pacing: Pacing::WINDOW, ..LoadOptions::default() };
-        let load = backend.load(LoadRequest { folder: folder.to_path_buf(), recipe: self.recipe, options });
+        let load = backend.load(LoadRequest { folder: folder.to_path_buf(), recipe, options });
         self.last_folder = Some(folder.to_path_buf());
         self.model = ModelState::Loading(Box::new(Loading {
             folder: folder.to_path_buf(),

@@ -122,6 +122,12 @@ pub(super) fn quiet_button(ui: &mut Ui, shown: &str, name: &str, enabled: bool) 
     response
 }
 
+/// Gives a button that shows one word, or a sign, a name of its own for screen readers and for the hint.
+pub(super) fn named(button: Response, name: &str) -> Response {
+    button.widget_info(|| WidgetInfo::labeled(Role::Button, button.enabled(), name));
+    button.on_hover_text(name)
+}
+
 /// A column in the middle, not too wide to read.
 pub(super) fn column(ui: &mut Ui, contents: impl FnOnce(&mut Ui)) {
     let margin = ((ui.available_width() - COLUMN_WIDTH) / 2.0).max(0.0);

@@ -4,6 +4,7 @@ use egui::{Label, RichText, Ui};
 
 use super::actions::Action;
 use super::command::Command;
+use super::models::Models;
 use super::prompt_ui::context_ui;
 use super::state::{LoadStep, Loading, ModelState, State};
 use super::texts::{Texts, fill, texts};
@@ -17,6 +18,7 @@ const BAR_WIDTH: f32 = 150.0;
 pub(super) fn top_bar_ui(
     ui: &mut Ui,
     state: &State,
+    models: &Models,
     adapter: &str,
     (history_open, settings_open): (bool, bool),
     commands: &mut Vec<Command>,
@@ -37,6 +39,7 @@ pub(super) fn top_bar_ui(
             if ui.selectable_label(settings_open, t.settings).clicked() {
                 commands.push(Command::Do(Action::ToggleSettings));
             }
+            downloads_ui(ui, models, t, commands);
             match &state.model {
                 ModelState::Ready(_) => context_ui(ui, state, BAR_WIDTH),
                 ModelState::Loading(loading) => loading_ui(ui, loading, t, commands),
@@ -47,6 +50,17 @@ pub(super) fn top_bar_ui(
             });
         });
     });
+}
+
+/// A download under way, and the way to it.
+fn downloads_ui(ui: &mut Ui, models: &Models, t: &Texts, commands: &mut Vec<Command>) {
+    if let Some(progress) = models.pulling() {
+        let percent = progress.done_bytes * 100 / progress.total_bytes.max(1);
+        let name = fill(t.downloading, &[("percent", &percent)]);
+        if style::named(ui.button(format!("⬇ {percent} %")), &name).clicked() {
+            commands.push(Command::Do(Action::Models));
+        }
+    }
 }
 
 fn model_ui(ui: &mut Ui, state: &State, adapter: &str, t: &Texts) {
@@ -66,11 +80,12 @@ fn model_ui(ui: &mut Ui, state: &State, adapter: &str, t: &Texts) {
         ModelState::Ready(info) => {
             let place =
                 if state.is_demo() { t.inside_program.to_owned() } else { info.folder.display().to_string() };
-            let values: [(&str, &dyn std::fmt::Display); 8] = [
+            let values: [(&str, &dyn std::fmt::Display); 9] = [
                 ("place", &place),
                 ("recipe", &info.recipe),
                 ("time", &style::secs(info.load_secs)),
-                ("memory", &style::bytes(info.memory.weights_bytes + info.memory.kv_bytes)),
+                ("memory", &style::bytes(info.measured_bytes)),
+                ("working", &style::bytes(info.memory.working_bytes)),
                 ("adapter", &adapter),
                 ("weights", &style::bytes(info.memory.weights_bytes)),
                 ("cache", &style::bytes(info.memory.kv_bytes)),
@@ -112,7 +127,9 @@ fn loading_ui(ui: &mut Ui, loading: &Loading, t: &Texts, commands: &mut Vec<Comm
     let share = style::share(done as f64, total as f64);
     let bar = ui.add(style::bar(ui, share, BAR_WIDTH * 1.4).text(RichText::new(text).small()));
     if let Some(plan) = &loading.plan {
-        let values: [(&str, &dyn std::fmt::Display); 3] = [
+        let values: [(&str, &dyn std::fmt::Display); 5] = [
+            ("all", &style::bytes(plan.loaded_bytes())),
+            ("working", &style::bytes(plan.working_bytes)),
             ("weights", &style::bytes(plan.weights_bytes)),
             ("cache", &style::bytes(plan.kv_bytes)),
             ("tokens", &status_ui::tokens(plan.context, t)),

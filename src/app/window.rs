@@ -19,6 +19,8 @@ use super::dialogs::{Chosen, Dialogs};
 use super::frame_meter::FrameMeter;
 use super::history_ui::Naming;
 use super::message_list::ScrollTo;
+use super::models::{Models, Work};
+use super::models_ui::{self, ModelsView};
 use super::opening::Places;
 use super::pictures::{Origin, Pictures};
 use super::preferences::{Preferences, system_language};
@@ -63,6 +65,9 @@ pub struct WindowApp {
     pub(super) chat_view: ChatView,
     pub(super) settings_view: SettingsView,
     pub(super) prompt_view: PromptView,
+    /// The models of this machine.
+    pub models: Models,
+    pub(super) models_view: ModelsView,
     pub(super) palette: Option<menus_ui::Palette>,
     pub(super) sheet_open: bool,
     /// The window is too narrow for the list and a conversation side by side.
@@ -113,6 +118,12 @@ impl WindowApp {
         ctx.set_zoom_factor(preferences.zoom);
         ctx.memory_mut(|memory| memory.request_focus(composer_ui::text_id()));
         let wake = ctx.clone();
+        let models = Models::new(
+            places.folder().as_deref(),
+            None,
+            Arc::new(move || wake.request_repaint_after(WAKE_DELAY)),
+        );
+        let wake = ctx.clone();
         let store =
             Store::start(places.history.clone(), Arc::new(move || wake.request_repaint_after(WAKE_DELAY)))?;
         Ok(Self {
@@ -132,6 +143,8 @@ impl WindowApp {
             chat_view: ChatView::default(),
             settings_view: SettingsView::default(),
             prompt_view: PromptView::default(),
+            models,
+            models_view: ModelsView::default(),
             palette: None,
             sheet_open: false,
             is_narrow: false,
@@ -182,6 +195,7 @@ impl WindowApp {
                 self.preferences.last_model = (!builtin::is_meant(&folder)).then(|| folder.clone());
                 self.state.open_model(&folder, &mut *self.backend);
             }
+            Chosen::ImportModel(place) => self.models.begin(Work::Import(place), false),
             Chosen::Pictures(files) => {
                 for file in files {
                     let _ = self.pictures.add(&mut self.state, Origin::File(file));
@@ -230,6 +244,7 @@ impl WindowApp {
             || self.sheet_open
             || self.viewing.is_some()
             || self.state.preview.is_some()
+            || self.models_view.open
             || self.naming.is_some();
         let pressed = ctx.input_mut(actions::pressed);
         commands.extend(
@@ -237,7 +252,11 @@ impl WindowApp {
                 .into_iter()
                 .filter(|action| menus_ui::is_possible(*action, &self.state))
                 .filter(|action| {
-                    !is_covered || matches!(action, Action::Palette | Action::Shortcuts | Action::Quit)
+                    !is_covered
+                        || matches!(
+                            action,
+                            Action::Palette | Action::Shortcuts | Action::Models | Action::Quit
+                        )
                 })
                 .map(Command::Do),
         );
@@ -276,6 +295,10 @@ impl eframe::App for WindowApp {
             }
         }
         self.poll_history(ctx);
+        for model in self.models.poll() {
+            self.chosen(Chosen::Model(model));
+            self.models_view.open = false;
+        }
         self.pictures.poll(ctx, &mut self.state);
         self.state.poll(&mut *self.backend, Instant::now());
         self.keep(ctx, Instant::now());
@@ -340,7 +363,7 @@ impl WindowApp {
         let history = if self.is_narrow { self.narrow_history } else { self.preferences.history_open };
         let open = (history, self.preferences.settings_open);
         Panel::top("top bar").frame(panel_frame(ui)).show(ui, |ui| {
-            top_bar_ui::top_bar_ui(ui, &self.state, &self.adapter, open, commands);
+            top_bar_ui::top_bar_ui(ui, &self.state, &self.models, &self.adapter, open, commands);
         });
         let mut history_open = open.0;
         let margin = panel_frame(ui).total_margin().sum().x;
@@ -399,7 +422,7 @@ impl WindowApp {
             if self.state.chat.is_loading {
                 ui.centered_and_justified(|ui| ui.weak(texts(ui.ctx()).chat_still_loading));
             } else if self.state.chat.tree.path().is_empty() {
-                empty_ui::empty_ui(ui, &self.state, &self.samples, commands);
+                empty_ui::empty_ui(ui, &self.state, &self.models, &self.samples, commands);
             } else {
                 self.chat_view.as_text = !self.preferences.markdown;
                 let to = self.scroll_to.take();
@@ -425,11 +448,17 @@ impl WindowApp {
 
     fn overlays_ui(&mut self, ctx: &Context, commands: &mut Vec<Command>) {
         let is_covered = |app: &Self| {
-            app.viewing.is_some() || app.state.preview.is_some() || app.sheet_open || app.palette.is_some()
+            app.viewing.is_some()
+                || app.state.preview.is_some()
+                || app.models_view.open
+                || app.sheet_open
+                || app.palette.is_some()
         };
         let was_covered = is_covered(self);
         self.viewing_ui(ctx, commands);
         prompt_ui::prompt_ui(ctx, &self.state, &mut self.prompt_view, commands);
+        let opened = self.state.model_info().map(|info| info.folder.as_path());
+        models_ui::models_ui(ctx, &self.models, &mut self.models_view, opened, commands);
         if self.sheet_open {
             self.sheet_open = menus_ui::sheet_ui(ctx);
         }

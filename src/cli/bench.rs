@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Recorder, measure_read_bandwidth};
 use crate::model::kv_cache::PAGE_TOKENS;
 use crate::model::linear::MAX_BATCH;
-use crate::model::loaded::LoadedModel;
+use crate::model::loaded::{LoadedModel, MemoryPlan};
 use crate::model::sampler::{Sampler, Sampling};
 use crate::model::text_decoder::RowInfo;
 use crate::model::vision_tower::Frame;
@@ -80,6 +80,23 @@ pub struct BenchReport {
     pub peak_rss_mb: Option<f64>,
     /// Buffers on the device, MB.
     pub gpu_mb: f64,
+    /// Memory right after loading, before any picture or prompt.
+    #[serde(flatten)]
+    pub loading: Loading,
+}
+
+/// What loading took, beside what was announced.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+#[expect(clippy::struct_field_names, reason = "names in JSON say their units")]
+pub struct Loading {
+    /// Announced, once loaded, MB.
+    pub planned_mb: f64,
+    /// Buffers made, MB.
+    pub loaded_mb: f64,
+    /// What the driver's allocator holds for them, MB; null where it does not tell.
+    pub reserved_mb: Option<f64>,
+    /// By how much the process grew, MB: on a software device buffers are its memory; null where the system does not tell.
+    pub grown_mb: Option<f64>,
 }
 
 /// Runs the command.
@@ -98,10 +115,18 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let copy_gb_s = measure_read_bandwidth(&gpu)?;
     say("loading");
     let options = options.for_model(&source.model);
+    let resident = status_mb("VmRSS:");
+    let before = gpu.allocated_bytes();
     let mut model =
         LoadedModel::load(&gpu, &source.model, &options, &mut |_, _| Ok(())).map_err(ModelArgs::advise)?;
+    let loading = Loading {
+        planned_mb: MemoryPlan::new(&source.model, &options).loaded_bytes() as f64 / 1e6,
+        loaded_mb: (gpu.allocated_bytes() - before) as f64 / 1e6,
+        reserved_mb: gpu.reserved_bytes().map(|bytes| bytes as f64 / 1e6),
+        grown_mb: status_mb("VmRSS:").zip(resident).map(|(after, before)| after - before),
+    };
     let size = patches(size, &model)?;
-    let mut bench = Bench { gpu: &gpu, model: &mut model, random: Random::new(), size };
+    let mut bench = Bench { gpu: &gpu, model: &mut model, random: Random::new(), size, loading };
     let report = bench.measure(args, &source.name, copy_gb_s)?;
     if args.json {
         return print_json(&report);
@@ -111,7 +136,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         .map_or("none".to_owned(), |ms| format!("{ms:.1} ms for {} tokens", report.image_tokens));
     print(&format!(
         "adapter    {} ({})\nmodel      {} {}\nload       {:.1} s\nvision     {vision}\nprefill    {:.1} tok/s\ndecode     {:.2} tok/s, \
-         batch {}\nttft       {:.0} ms\nbandwidth  {:.2} of {:.2} GB/s ({:.0} %), {:.2} GB a step\nmemory     {:.0} MB on the device, peak {} MB resident\n",
+         batch {}\nttft       {:.0} ms\nbandwidth  {:.2} of {:.2} GB/s ({:.0} %), {:.2} GB a step\nmemory     {:.0} MB on the device ({:.0} announced, {:.0} made by loading, {} resident), peak {} MB resident\n",
         report.adapter,
         report.driver,
         report.model,
@@ -126,6 +151,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         report.bandwidth_share * 100.0,
         report.bytes_per_token as f64 / 1e9,
         report.gpu_mb,
+        report.loading.planned_mb,
+        report.loading.loaded_mb,
+        report.loading.grown_mb.map_or("?".to_owned(), |mb| format!("{mb:.0}")),
         report.peak_rss_mb.map_or("?".to_owned(), |mb| format!("{mb:.0}")),
     ))
 }
@@ -179,6 +207,7 @@ struct Bench<'a> {
     model: &'a mut LoadedModel,
     random: Random,
     size: Option<(usize, usize)>,
+    loading: Loading,
 }
 
 impl Bench<'_> {
@@ -234,8 +263,9 @@ impl Bench<'_> {
             decode_gb_s,
             copy_gb_s,
             bandwidth_share: decode_gb_s / copy_gb_s,
-            peak_rss_mb: peak_rss_mb(),
+            peak_rss_mb: status_mb("VmHWM:"),
             gpu_mb: self.gpu.allocated_bytes() as f64 / 1e6,
+            loading: self.loading,
         })
     }
 
@@ -331,9 +361,9 @@ impl Bench<'_> {
     }
 }
 
-/// The kernel's own count of the largest resident size.
-fn peak_rss_mb() -> Option<f64> {
+/// What the kernel says of this process's memory, MB: `VmRSS:` now, `VmHWM:` at most.
+fn status_mb(line: &str) -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|text| text.strip_prefix(line))?;
     line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kib| kib * 1024.0 / 1e6)
 }

@@ -83,6 +83,10 @@ pub struct ModelArgs {
     #[arg(long, value_name = "TOKENS")]
     pub context: Option<usize>,
 
+    /// Gigabytes the model may take on the device, where what the system reports is not what you want
+    #[arg(long, value_name = "GB", env = "OCELLI_MEMORY_LIMIT")]
+    pub memory_limit: Option<f64>,
+
     /// Adapter: part of its name or its number in `ocelli devices`
     #[arg(long, value_name = "NAME", env = "OCELLI_ADAPTER")]
     pub adapter: Option<String>,
@@ -119,12 +123,21 @@ impl ModelArgs {
     /// That is no context any model could have.
     pub fn load_options(&self) -> Result<LoadOptions> {
         const MOST: usize = 1 << 26;
-        let Some(context) = self.context else { return Ok(LoadOptions::default()) };
+        let memory_limit_bytes = match self.memory_limit {
+            Some(gigabytes) if gigabytes.is_finite() && gigabytes > 0.0 => Some((gigabytes * 1e9) as u64),
+            Some(other) => {
+                let why = format!("{other} is no number of gigabytes");
+                return Err(Error::new("reading --memory-limit", why).help("6.5 means 6.5 GB"));
+            }
+            None => None,
+        };
+        let options = LoadOptions { memory_limit_bytes, ..LoadOptions::default() };
+        let Some(context) = self.context else { return Ok(options) };
         if context == 0 || context > MOST {
             let why = format!("{context} is no number of tokens from 1 to {MOST}");
             return Err(Error::new("reading --context", why).help("8192 is the default"));
         }
-        Ok(LoadOptions { context, up_to: false, ..LoadOptions::default() })
+        Ok(LoadOptions { context, up_to: false, ..options })
     }
 
     /// What the command line can do about a model that does not fit.

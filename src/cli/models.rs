@@ -1,7 +1,7 @@
 //! `ocelli models`: the models of this machine, and those that can be had.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use clap::Subcommand;
@@ -262,14 +262,8 @@ fn verify(name: &str, discard: bool) -> Result<()> {
 
 fn remove(name: &str, conversions: bool) -> Result<()> {
     let library = library()?;
-    let freed = if conversions {
-        let place = library.resolve(Path::new(name))?;
-        let models = library.list()?;
-        let model = models.iter().find(|model| model.place == place);
-        model.map_or(Ok(0), Library::remove_conversions)?
-    } else {
-        library.remove(name)?
-    };
+    let freed =
+        if conversions { library.remove_conversions_of(name, None)? } else { library.remove(name)? };
     say(&format!("{} are free again", words(freed)));
     Ok(())
 }

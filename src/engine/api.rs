@@ -65,6 +65,8 @@ pub struct ModelInfo {
     pub load_secs: f64,
     /// Memory announced before loading.
     pub memory: MemoryPlan,
+    /// Bytes of the buffers it made, counted after loading.
+    pub measured_bytes: u64,
     /// The model's own sampling defaults.
     pub defaults: GenerationDefaults,
     /// Image tokens of one picture: what the model's own limits allow.

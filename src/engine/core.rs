@@ -127,7 +127,7 @@ impl Core {
         };
         let source = ModelSource::resolve(&request.folder, request.recipe, &mut converting, cancel.flag())?;
         let options = request.options.for_model(&source.model);
-        let plan = MemoryPlan::new(&source.model, options.context);
+        let plan = MemoryPlan::new(&source.model, &options);
         events.send(LoadEvent::Plan(plan));
         let front_end = FrontEnd::from_folder(&source.folder, source.model.config())?;
         let mut last_told = Instant::now();
@@ -151,6 +151,7 @@ impl Core {
             context: model.context(),
             load_secs: start.elapsed().as_secs_f64(),
             memory: plan,
+            measured_bytes: self.gpu.allocated_bytes().saturating_sub(before),
             defaults: model.generation.clone(),
             image_tokens: front_end.image_tokens(),
             takes_clips: front_end.preprocessors.video().is_ok(),

@@ -2,6 +2,7 @@
 //! and kept. Bindings are read off the text: binding 0 is the uniform `Params`, storage buffers follow.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::device::Gpu;
@@ -124,9 +125,12 @@ pub struct Kernel {
     pub(super) label: String,
 }
 
+/// A kernel's place: locked while it is being compiled, so that nothing is compiled twice.
+type Place = Arc<Mutex<Option<Arc<Kernel>>>>;
+
 /// Compiled kernels by key.
 #[derive(Debug, Default)]
-pub(super) struct Registry(Mutex<HashMap<KernelKey, Arc<Kernel>>>);
+pub(super) struct Registry(Mutex<HashMap<KernelKey, Place>>);
 
 impl Gpu {
     /// The compiled kernel for `key`, compiling it the first time.
@@ -134,12 +138,30 @@ impl Gpu {
     /// # Errors
     /// The driver or the validator refuses the kernel.
     pub fn kernel(&self, key: &KernelKey) -> Result<Arc<Kernel>> {
-        if let Some(kernel) = self.registry().0.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
+        let place = {
+            let mut places = self.registry().0.lock().unwrap_or_else(PoisonError::into_inner);
+            places.entry(key.clone()).or_default().clone()
+        };
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = &*place {
             return Ok(kernel.clone());
         }
         let kernel = Arc::new(self.compile(key)?);
-        self.registry().0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), kernel.clone());
+        *place = Some(kernel.clone());
         Ok(kernel)
+    }
+
+    /// Compiles kernels that will be wanted, while something else is done; ends early when `stop` is set. What fails here fails
+    /// again, and is reported, where it is used.
+    pub fn compile_ahead(&self, keys: &[KernelKey], stop: &AtomicBool) {
+        for key in keys {
+            if stop.load(Ordering::Relaxed) || self.is_lost() {
+                break;
+            }
+            if let Err(error) = self.kernel(key) {
+                tracing::debug!("{error}");
+            }
+        }
     }
 
     fn compile(&self, key: &KernelKey) -> Result<Kernel> {

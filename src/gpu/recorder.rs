@@ -57,6 +57,8 @@ struct Outstanding {
 const PARAMS_STRIDE: usize = 256;
 /// Parameter blocks in one submission, at most.
 const PARAMS_SLOTS: usize = 1024;
+/// Bytes of a recorder's own buffers.
+pub const RECORDER_BYTES: usize = PARAMS_STRIDE * PARAMS_SLOTS + 256;
 
 /// Gathers dispatches and submits them. One per engine; not shared between threads.
 pub struct Recorder {

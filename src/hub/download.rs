@@ -25,7 +25,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How often what fails is tried again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// Failures in a row, without a byte in between, until it is given up.
     pub tries: u32,

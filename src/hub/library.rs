@@ -92,6 +92,15 @@ pub struct Model {
     pub is_there: bool,
 }
 
+/// A download that was begun and is not complete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unfinished {
+    /// The repository.
+    pub repo: String,
+    /// Bytes that are there.
+    pub bytes: u64,
+}
+
 /// What was found when checksums were computed again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verified {
@@ -206,6 +215,22 @@ impl Library {
             }
         }
         Ok(models)
+    }
+
+    /// Downloads that were begun and are not complete.
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<Unfinished> {
+        let entries = fs::read_dir(&self.hub_cache).into_iter().flatten().flatten();
+        let repos = entries.filter_map(|entry| entry.file_name().to_str().and_then(RepoId::of_folder));
+        let mut all: Vec<Unfinished> = repos
+            .map(|repo| Unfinished {
+                bytes: RepoCache::new(&self.hub_cache, &repo).unfinished_bytes(),
+                repo: repo.to_string(),
+            })
+            .filter(|unfinished| unfinished.bytes > 0)
+            .collect();
+        all.sort_by(|a, b| a.repo.cmp(&b.repo));
+        all
     }
 
     fn hub_model(&self, cached: &Cached, names: &[Named]) -> Model {
@@ -383,7 +408,7 @@ impl Library {
     /// There is no such model, or something cannot be removed.
     pub fn remove(&self, model: &str) -> Result<u64> {
         let found = self.find_named(model)?;
-        let mut freed = Self::remove_conversions(&found)?;
+        let mut freed = remove_conversions(&found, None)?;
         match (&found.kind, found.repo.as_deref().map(str::parse::<RepoId>)) {
             (Kind::BuiltIn, _) => {
                 return Err(Error::new("removing", "it is part of this program").at(model));
@@ -405,17 +430,13 @@ impl Library {
         Ok(freed)
     }
 
-    /// Removes what has been converted of a model; it is made again when it is needed. Gives the bytes that became free.
+    /// Removes what has been converted of a model, with one recipe or all; it is made again when it is needed. Gives the bytes that
+    /// became free.
     ///
     /// # Errors
-    /// Something cannot be removed.
-    pub fn remove_conversions(model: &Model) -> Result<u64> {
-        let mut freed = 0;
-        for conversion in &model.conversions {
-            remove_folder(&conversion.folder)?;
-            freed += conversion.bytes;
-        }
-        Ok(freed)
+    /// There is no such model, or something cannot be removed.
+    pub fn remove_conversions_of(&self, model: &str, recipe: Option<Recipe>) -> Result<u64> {
+        remove_conversions(&self.find_named(model)?, recipe)
     }
 
     /// Computes the checksums of a model's files, and of its conversions, again. `progress` is told bytes done and in all.
@@ -493,6 +514,17 @@ impl Library {
         }
         Ok(())
     }
+}
+
+fn remove_conversions(model: &Model, recipe: Option<Recipe>) -> Result<u64> {
+    let mut freed = 0;
+    for conversion in &model.conversions {
+        if recipe.is_none_or(|recipe| recipe == conversion.recipe) {
+            remove_folder(&conversion.folder)?;
+            freed += conversion.bytes;
+        }
+    }
+    Ok(freed)
 }
 
 fn remove_folder(folder: &Path) -> Result<()> {

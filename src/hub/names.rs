@@ -221,7 +221,8 @@ mod tests {
             assert_eq!(repo.folder(), "models--Qwen--Qwen3-VL-2B-Instruct");
             assert_eq!(RepoId::of_folder(&repo.folder()), Some(repo));
         }
-        for text in ["", "Qwen", "a/b/c", "../etc", "a/..", "a/b--c", "a/ b", "/a", "a\\b/c", ".a/b", "a/b\nc"]
+        for text in
+            ["", "Qwen", "a/b/c", "../etc", "a/..", "a/b--c", "a/ b", "/a", "a\\b/c", ".a/b", "a/b\nc"]
         {
             if let Ok(repo) = text.parse::<RepoId>() {
                 panic!("{text:?} became {repo}");

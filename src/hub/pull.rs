@@ -28,7 +28,7 @@ const WINDOW: Duration = Duration::from_secs(4);
 const RESERVE_BYTES: u64 = 64 << 20;
 
 /// What to fetch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullRequest {
     /// The repository.
     pub repo: RepoId,

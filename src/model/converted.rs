@@ -322,6 +322,11 @@ impl ConvertedModel {
         }
     }
 
+    /// Tells the system that this tensor and what follows it in the file, `ahead_bytes` in all, will be needed soon.
+    pub fn prefetch(&self, name: &str, ahead_bytes: usize) {
+        self.files.prefetch(name, ahead_bytes);
+    }
+
     /// Tells the system that this tensor's bytes have been used and need not stay in memory. They can still be read.
     pub fn release(&self, name: &str) {
         if let Some(stored) = self.plan.get(name) {

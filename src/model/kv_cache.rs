@@ -62,6 +62,12 @@ impl KvCache {
         2 * config.num_layers * PAGE_TOKENS * config.num_kv_heads * config.head_dim * format.bytes()
     }
 
+    /// Bytes beside the pages: their tables, and one page on its way.
+    #[must_use]
+    pub fn table_bytes(config: &TextConfig, format: KvFormat, pages: usize) -> usize {
+        MAX_BATCH * pages * 4 + PAGE_TOKENS * config.num_kv_heads * config.head_dim * format.bytes()
+    }
+
     /// A cache of `pages` pages.
     ///
     /// # Errors

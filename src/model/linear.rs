@@ -114,18 +114,21 @@ impl Linear {
         Ok(Self { gpu: gpu.clone(), kernels: HashMap::new(), no_bias: gpu.storage_buffer("no bias", 16)? })
     }
 
+    /// The key of the kernel for `batch` rows (0: many).
+    #[must_use]
+    pub fn key(format: WeightFormat, epilogue: Epilogue, batch: usize) -> KernelKey {
+        let file = if batch == 0 { "matmul" } else { "matvec" };
+        let name = KernelKey::new(file).with("WEIGHTS", format.name()).with("EPILOGUE", epilogue.name());
+        if batch > 0 { name.with("BATCH", batch) } else { name }
+    }
+
     /// The kernel for `batch` rows (0: many), compiled once.
     fn kernel(&mut self, format: WeightFormat, epilogue: Epilogue, batch: usize) -> Result<Arc<Kernel>> {
         let key = (format.name(), epilogue, batch);
         if let Some(kernel) = self.kernels.get(&key) {
             return Ok(kernel.clone());
         }
-        let file = if batch == 0 { "matmul" } else { "matvec" };
-        let mut name = KernelKey::new(file).with("WEIGHTS", format.name()).with("EPILOGUE", epilogue.name());
-        if batch > 0 {
-            name = name.with("BATCH", batch);
-        }
-        let kernel = self.gpu.kernel(&name)?;
+        let kernel = self.gpu.kernel(&Self::key(format, epilogue, batch))?;
         self.kernels.insert(key, kernel.clone());
         Ok(kernel)
     }

@@ -1,11 +1,14 @@
 //! A model on the device, with its cache, picture arena and sampler: all that a session needs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::config::{GenerationDefaults, ModelConfig};
 use super::converted::ConvertedModel;
 use super::kv_cache::{KvCache, PAGE_TOKENS};
 use super::linear::MAX_BATCH;
+pub use super::memory::MemoryPlan;
+use super::memory::{Room, check_room};
 use super::picture_arena::PictureArena;
 use super::recipe::Recipe;
 use super::sampler::Sampler;
@@ -13,7 +16,7 @@ use super::text_decoder::{Pass, RowInfo, TextDecoder};
 use super::vision_tower::VisionTower;
 use super::weights::Uploader;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::{Gpu, Pacing, Recorder};
+use crate::gpu::{Gpu, KernelKey, Pacing, Recorder};
 
 /// Room to make when loading.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,11 +29,19 @@ pub struct LoadOptions {
     pub prefill_rows: usize,
     /// How work is divided for the queue.
     pub pacing: Pacing,
+    /// Bytes the model may take at its peak; `None`: what adapter and machine report.
+    pub memory_limit_bytes: Option<u64>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { context: 8192, up_to: true, prefill_rows: 256, pacing: Pacing::HEADLESS }
+        Self {
+            context: 8192,
+            up_to: true,
+            prefill_rows: 256,
+            pacing: Pacing::HEADLESS,
+            memory_limit_bytes: None,
+        }
     }
 }
 
@@ -40,31 +51,6 @@ impl LoadOptions {
     pub fn for_model(self, model: &ConvertedModel) -> Self {
         let most = if self.up_to { model.config().text.max_position_embeddings } else { usize::MAX };
         Self { context: self.context.min(most), ..self }
-    }
-}
-
-/// What loading will take, said before it is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct MemoryPlan {
-    /// Weights.
-    pub weights_bytes: u64,
-    /// KV cache for the chosen context.
-    pub kv_bytes: u64,
-    /// Tokens of context those are for.
-    pub context: usize,
-}
-
-impl MemoryPlan {
-    /// For a model and a context.
-    #[must_use]
-    pub fn new(model: &ConvertedModel, context: usize) -> Self {
-        let pages = context.div_ceil(PAGE_TOKENS);
-        let format = TextDecoder::kv_format(model.recipe());
-        Self {
-            weights_bytes: model.weight_bytes(),
-            kv_bytes: (pages * KvCache::bytes_per_page(&model.config().text, format)) as u64,
-            context: pages * PAGE_TOKENS,
-        }
     }
 }
 
@@ -119,7 +105,11 @@ impl LoadedModel {
                 .at_path(model.folder())
                 .kind(ErrorKind::DoesNotFit));
         }
-        let plan = MemoryPlan::new(model, options.context);
+        let plan = MemoryPlan::new(model, options);
+        if let Some(room) = options.memory_limit_bytes.map(Room::limited).or_else(|| Room::of(gpu)) {
+            check_room(&config, model.recipe(), options, &plan, &room)
+                .map_err(|e| e.at_path(model.folder()))?;
+        }
         // The cache first: what cannot fit is refused before gigabytes are read.
         let pages = options.context.div_ceil(PAGE_TOKENS);
         let format = TextDecoder::kv_format(model.recipe());
@@ -128,12 +118,24 @@ impl LoadedModel {
             let most = gpu.max_binding_bytes() / per_layer * PAGE_TOKENS;
             e.help(format!("this adapter can hold a context of at most {most} tokens: set --context"))
         })?;
+        let mut keys = TextDecoder::kernel_keys(&config.text, model.recipe());
+        keys.extend(["sample", "begin_step"].map(KernelKey::new));
+        keys.extend(VisionTower::kernel_keys(&config.vision, model.recipe()));
+        let stop = AtomicBool::new(false);
         let total = plan.weights_bytes;
         let mut tell = |done: u64| progress(done.min(total), total);
         let mut upload = Uploader::new(gpu, model, &mut tell);
         let context = pages * PAGE_TOKENS;
-        let text = TextDecoder::load(gpu, model, &mut upload, options.prefill_rows, context)?;
-        let vision = VisionTower::load(gpu, model, &mut upload)?;
+        // The driver compiles kernels while weights are read and copied.
+        let (text, vision) = std::thread::scope(|scope| {
+            scope.spawn(|| gpu.compile_ahead(&keys, &stop));
+            let loaded = TextDecoder::load(gpu, model, &mut upload, options.prefill_rows, context)
+                .and_then(|text| Ok((text, VisionTower::load(gpu, model, &mut upload)?)));
+            if loaded.is_err() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            loaded
+        })?;
         gpu.queue().submit([]);
         gpu.device()
             .poll(wgpu::PollType::wait_indefinitely())

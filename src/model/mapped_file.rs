@@ -72,6 +72,21 @@ impl MappedFile {
         &self.path
     }
 
+    /// Tells the system that the bytes in `range` will be needed soon, so that it reads them from the disk meanwhile. A hint; does
+    /// nothing where the system has no such call.
+    pub fn will_need(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Bytes::Mapped(map) = &self.bytes {
+            let end = range.end.min(map.len());
+            if range.start < end {
+                // Only a hint: where it fails the bytes come when they are looked at.
+                drop(map.advise_range(memmap2::Advice::WillNeed, range.start, end - range.start));
+            }
+        }
+        #[cfg(not(unix))]
+        drop(range);
+    }
+
     /// Tells the system that the bytes in `range` are not needed for now, so that they stop counting as this
     /// process's memory. They can still be read: they come from the page cache or the disk again. A hint; does
     /// nothing where the system has no such call.

@@ -12,6 +12,7 @@ pub mod kv_cache;
 pub mod linear;
 pub mod loaded;
 pub mod mapped_file;
+pub mod memory;
 pub mod picture;
 pub mod picture_arena;
 pub mod positions;

@@ -54,6 +54,12 @@ impl PictureArena {
         (0..=levels).map(|_| gpu.storage_buffer(&label, slots * hidden * 4)).collect()
     }
 
+    /// Bytes an arena has to begin with.
+    #[must_use]
+    pub fn first_bytes(config: &ModelConfig) -> usize {
+        (1 + config.vision.deepstack_indexes.len()) * FIRST_SLOTS * config.text.hidden_size * 4
+    }
+
     /// DeepStack levels.
     #[must_use]
     pub fn levels(&self) -> usize {

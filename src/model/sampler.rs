@@ -123,6 +123,12 @@ impl Sampler {
         })
     }
 
+    /// Bytes of the state.
+    #[must_use]
+    pub fn state_bytes(vocab: usize) -> usize {
+        MAX_BATCH * (SETTINGS_WORDS * 4 + vocab * 4 + size_of::<RowInfo>() + RECORD_WORDS * 4)
+    }
+
     /// Sets up a slot for an answer: its settings and, for penalties, which tokens its prompt and the part of
     /// the answer already there hold. Queued after all that is submitted.
     pub fn begin(&self, slot: usize, sampling: &Sampling, prompt: &[u32], generated: &[u32]) {

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use super::config::ModelConfig;
+use super::config::{ModelConfig, TextConfig};
 use super::converted::ConvertedModel;
 use super::kv_cache::{KvCache, KvFormat};
 use super::linear::{Epilogue, Linear, MAX_BATCH, Product, word};
 use super::picture_arena::PictureArena;
 use super::recipe::Recipe;
-use super::tensor_names::{EMBEDDING, FINAL_NORM, HEAD, text_layer};
+use super::tensor_names::{EMBEDDING, FINAL_NORM, HEAD, TensorKind, text_layer};
 use super::weights::{Matrix, Stacking, Uploader, WeightFormat};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Kernel, KernelKey, Recorder};
@@ -37,6 +37,8 @@ pub struct RowInfo {
 const FLASH_KEYS: usize = 4096;
 /// Keys of one piece of decode attention.
 const DECODE_PIECE: usize = 256;
+/// Positions the rotary table has beyond the context.
+const SPARE_POSITIONS: usize = 8;
 
 #[derive(Debug)]
 struct Layer {
@@ -173,7 +175,7 @@ impl TextDecoder {
                 format!("head_dim {head_dim} is not supported, only 64 and 128"),
             ));
         }
-        let key = |file| KernelKey::new(file).with("KV", kv.name()).with("HEAD_DIM", head_dim);
+        let key = |file| Self::kv_key(file, kv, head_dim);
         let kernels = Kernels {
             embed_tokens: gpu
                 .kernel(&KernelKey::new("embed_tokens").with("WEIGHTS", embedding.format.name()))?,
@@ -184,7 +186,7 @@ impl TextDecoder {
             decode: gpu.kernel(&key("attention_decode"))?,
             reduce: gpu.kernel(&KernelKey::new("attention_reduce").with("HEAD_DIM", head_dim))?,
         };
-        let rope_positions = context + 8;
+        let rope_positions = context + SPARE_POSITIONS;
         let rope_table = gpu.storage_buffer_with(
             "rotary position table",
             bytemuck::cast_slice(&rope_table(rope_positions, head_dim, text.rope_theta)),
@@ -227,6 +229,51 @@ impl TextDecoder {
     #[must_use]
     pub fn kv_format(recipe: Recipe) -> KvFormat {
         if recipe == Recipe::F32 { KvFormat::F32 } else { KvFormat::F16 }
+    }
+
+    fn kv_key(file: &'static str, kv: KvFormat, head_dim: usize) -> KernelKey {
+        KernelKey::new(file).with("KV", kv.name()).with("HEAD_DIM", head_dim)
+    }
+
+    /// Kernels that answering will want, to be compiled ahead: for one session and for prefill.
+    #[must_use]
+    pub fn kernel_keys(text: &TextConfig, recipe: Recipe) -> Vec<KernelKey> {
+        let kv = Self::kv_format(recipe);
+        let body = WeightFormat::of_storage(recipe.storage(TensorKind::Body));
+        let head = WeightFormat::of_storage(recipe.storage(TensorKind::Head));
+        let embedding = WeightFormat::of_storage(recipe.storage(TensorKind::Embedding));
+        let mut keys = vec![
+            KernelKey::new("embed_tokens").with("WEIGHTS", embedding.name()),
+            KernelKey::new("embed_pictures"),
+            KernelKey::new("rms_norm"),
+        ];
+        keys.extend(
+            ["rope_and_cache", "attention_flash", "attention_decode"]
+                .map(|file| Self::kv_key(file, kv, text.head_dim)),
+        );
+        keys.push(KernelKey::new("attention_reduce").with("HEAD_DIM", text.head_dim));
+        for batch in [1, 0] {
+            keys.extend(
+                [Epilogue::None, Epilogue::SwiGlu].map(|epilogue| Linear::key(body, epilogue, batch)),
+            );
+        }
+        keys.push(Linear::key(head, Epilogue::None, 1));
+        keys
+    }
+
+    /// Bytes of everything but weights that loading makes: activations, the rotary table, logits.
+    #[must_use]
+    pub fn working_bytes(text: &TextConfig, max_rows: usize, context: usize) -> usize {
+        let max_rows = max_rows.max(MAX_BATCH);
+        let (heads, kv_heads, head_dim) = (text.num_heads, text.num_kv_heads, text.head_dim);
+        let row = 8
+            + 2 * text.hidden_size
+            + (heads + 2 * kv_heads) * head_dim
+            + 2 * heads * head_dim
+            + text.intermediate_size
+            + 2 * heads;
+        let pieces = MAX_BATCH * heads * context.div_ceil(DECODE_PIECE) * (head_dim + 4);
+        4 * (max_rows * row + pieces + MAX_BATCH * text.vocab_size + (context + SPARE_POSITIONS) * head_dim)
     }
 
     /// Rows a pass may have.

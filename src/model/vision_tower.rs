@@ -8,10 +8,11 @@ use super::config::VisionConfig;
 use super::converted::ConvertedModel;
 use super::linear::{Epilogue, Linear, Product, word};
 use super::picture_arena::PictureArena;
+use super::recipe::Recipe;
 use super::tensor_names::{
-    PATCH_EMBED, PATCH_EMBED_BIAS, POSITION_TABLE, deepstack_merger, merger, vision_block,
+    PATCH_EMBED, PATCH_EMBED_BIAS, POSITION_TABLE, TensorKind, deepstack_merger, merger, vision_block,
 };
-use super::weights::{Matrix, Uploader};
+use super::weights::{Matrix, Uploader, WeightFormat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, Kernel, KernelKey, Recorder};
 
@@ -154,8 +155,7 @@ impl VisionTower {
             layer_norm: gpu.kernel(&KernelKey::new("layer_norm"))?,
             position: gpu.kernel(&KernelKey::new("vision_position"))?,
             rope: gpu.kernel(&KernelKey::new("vision_rope"))?,
-            attention: gpu
-                .kernel(&KernelKey::new("attention_flash").with("KV", "dense").with("HEAD_DIM", head_dim))?,
+            attention: gpu.kernel(&Self::attention_key(&config))?,
             config,
             patch_embed,
             position_table,
@@ -164,6 +164,23 @@ impl VisionTower {
             deepstack,
             scratch: None,
         })
+    }
+
+    /// Kernels that encoding a picture will want, to be compiled ahead.
+    #[must_use]
+    pub fn kernel_keys(config: &VisionConfig, recipe: Recipe) -> Vec<KernelKey> {
+        let format = WeightFormat::of_storage(recipe.storage(TensorKind::Vision));
+        let mut keys = ["layer_norm", "vision_position", "vision_rope"].map(KernelKey::new).to_vec();
+        keys.push(Self::attention_key(config));
+        keys.extend(
+            [Epilogue::None, Epilogue::GeluTanh, Epilogue::GeluErf]
+                .map(|epilogue| Linear::key(format, epilogue, 0)),
+        );
+        keys
+    }
+
+    fn attention_key(config: &VisionConfig) -> KernelKey {
+        KernelKey::new("attention_flash").with("KV", "dense").with("HEAD_DIM", config.head_dim())
     }
 
     /// The largest frame, in merged tokens, whose rows fit into the device's bindings.

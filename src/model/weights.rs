@@ -1,7 +1,7 @@
 //! Weights on the device: matrices in row slices that fit the adapter's bindings, and small vectors.
 
 use super::converted::{ConvertedModel, StoredData, StoredMatrix};
-use super::recipe::BLOCK;
+use super::recipe::{BLOCK, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 
@@ -17,6 +17,16 @@ pub enum WeightFormat {
 }
 
 impl WeightFormat {
+    /// The form of what is stored so.
+    #[must_use]
+    pub fn of_storage(storage: Storage) -> Self {
+        match storage {
+            Storage::Int8 => Self::Int8,
+            Storage::F16 => Self::F16,
+            Storage::F32 => Self::F32,
+        }
+    }
+
     /// The word for it in the kernels' defines.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -101,6 +111,8 @@ pub struct Uploader<'a> {
     gpu: &'a Gpu,
     model: &'a ConvertedModel,
     in_flight: usize,
+    /// What the queue was given before and may still be at.
+    submitted: Option<wgpu::SubmissionIndex>,
     done: u64,
     progress: &'a mut dyn FnMut(u64) -> Result<()>,
     staging: Vec<u8>,
@@ -112,8 +124,12 @@ impl std::fmt::Debug for Uploader<'_> {
     }
 }
 
-/// Bytes handed to the queue before it is told to begin and the copies are freed.
-const FLUSH_BYTES: usize = 64 << 20;
+/// Bytes handed to the queue before it is told to begin. While it works on them, the next are read.
+const FLUSH_BYTES: usize = 32 << 20;
+/// Bytes that may be on their way to the device at a time.
+pub const IN_FLIGHT_BYTES: usize = 2 * FLUSH_BYTES + STAGING_BYTES;
+/// The disk is asked for this much before it is needed.
+const AHEAD_BYTES: usize = 256 << 20;
 /// Bytes assembled on the host at a time.
 const STAGING_BYTES: usize = 8 << 20;
 /// Slices hold a multiple of this many rows: whole tiles of the matmul, whole pairs of gate and up.
@@ -126,7 +142,7 @@ impl<'a> Uploader<'a> {
         model: &'a ConvertedModel,
         progress: &'a mut dyn FnMut(u64) -> Result<()>,
     ) -> Self {
-        Self { gpu, model, in_flight: 0, done: 0, progress, staging: Vec::new() }
+        Self { gpu, model, in_flight: 0, submitted: None, done: 0, progress, staging: Vec::new() }
     }
 
     /// A stored `[n]` f32 vector.
@@ -171,6 +187,7 @@ impl<'a> Uploader<'a> {
     /// As [`Uploader::matrix`].
     pub fn matrix_rows(&mut self, name: &str, bias: &str, rows: std::ops::Range<usize>) -> Result<Matrix> {
         let model = self.model;
+        model.prefetch(name, AHEAD_BYTES);
         let stored = model.matrix(name)?;
         let values = model.vector(bias)?;
         let (Some(bias_rows), true) = (values.get(rows.clone()), rows.end <= stored.rows) else {
@@ -190,6 +207,9 @@ impl<'a> Uploader<'a> {
     /// A tensor is missing, they do not fit together, or memory is short.
     pub fn stacked(&mut self, names: &[String], stacking: Stacking) -> Result<Matrix> {
         let model = self.model;
+        for name in names {
+            model.prefetch(name, AHEAD_BYTES);
+        }
         let parts = names.iter().map(|name| model.matrix(name)).collect::<Result<Vec<_>>>()?;
         let (Some(first), Some(name)) = (parts.first(), names.first()) else {
             return Err(Error::new("uploading weights", "no tensor is named"));
@@ -319,11 +339,14 @@ impl<'a> Uploader<'a> {
         self.done += bytes as u64;
         if self.in_flight >= FLUSH_BYTES {
             self.in_flight = 0;
-            self.gpu.queue().submit([]);
-            self.gpu
-                .device()
-                .poll(wgpu::PollType::wait_indefinitely())
-                .map_err(|e| Error::new("uploading weights", e))?;
+            let now = self.gpu.queue().submit([]);
+            // The one before must be done: its copies are freed then.
+            if let Some(before) = self.submitted.replace(now) {
+                self.gpu
+                    .device()
+                    .poll(wgpu::PollType::Wait { submission_index: Some(before), timeout: None })
+                    .map_err(|e| Error::new("uploading weights", e))?;
+            }
             self.gpu.check()?;
         }
         (self.progress)(self.done)

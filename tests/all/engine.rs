@@ -29,8 +29,53 @@ fn start(checkpoint: &str, recipe: Recipe, options: LoadOptions) -> Engine {
     }
 }
 
-const ROOM: LoadOptions =
-    LoadOptions { context: 2048, up_to: false, prefill_rows: 128, pacing: Pacing::HEADLESS };
+const ROOM: LoadOptions = LoadOptions {
+    context: 2048,
+    up_to: false,
+    prefill_rows: 128,
+    pacing: Pacing::HEADLESS,
+    memory_limit_bytes: None,
+};
+
+#[test]
+fn what_a_load_takes_is_what_was_announced() {
+    // A device of its own: others make buffers on the shared one meanwhile.
+    let gpu = Gpu::new(&GpuOptions::default()).unwrap();
+    for (checkpoint, recipe) in
+        [("mono", Recipe::Int8Hu), ("ladder", Recipe::Int8Lin), ("deep", Recipe::F16), ("plain", Recipe::F32)]
+    {
+        let engine = Engine::start(gpu.clone(), Arc::new(|| {})).unwrap();
+        let folder = converted(checkpoint, recipe).folder().to_owned();
+        let load = engine.load(LoadRequest { folder, recipe: None, options: ROOM });
+        let Some(LoadEvent::Loaded(info)) = load.events.iter().last() else { panic!("{checkpoint}") };
+        let (planned, measured) = (info.memory.loaded_bytes() as f64, info.measured_bytes as f64);
+        assert!((planned / measured - 1.0).abs() < 0.01, "{checkpoint}: {planned} planned, {measured} taken");
+        assert!(info.memory.working_bytes > 100_000 && info.memory.kv_bytes > 100_000);
+    }
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_refused_with_the_nearest_setting_that_does() {
+    let engine = Engine::start(gpu(), Arc::new(|| {})).unwrap();
+    let folder = converted("mono", Recipe::Int8Hu).folder().to_owned();
+    let ask = |memory_limit_bytes| {
+        let options = LoadOptions { memory_limit_bytes, ..ROOM };
+        engine
+            .load(LoadRequest { folder: folder.clone(), recipe: None, options })
+            .events
+            .iter()
+            .last()
+            .unwrap()
+    };
+    let LoadEvent::Failed(error) = ask(Some(1_000_000)) else { panic!("it cannot fit") };
+    assert_eq!(error.get_kind(), ocelli::error::ErrorKind::DoesNotFit);
+    assert!(error.to_string().contains("smaller model"), "{error}");
+    let LoadEvent::Loaded(info) = ask(None) else { panic!("it fits") };
+    let peak = info.memory.peak_bytes();
+    let LoadEvent::Failed(error) = ask(Some(peak - 1)) else { panic!("it is a byte short") };
+    assert!(error.to_string().contains("a context of 1024 tokens fits"), "{error}");
+    let LoadEvent::Loaded(_) = ask(Some(peak)) else { panic!("it fits to the byte") };
+}
 
 struct Told {
     tokens: Vec<TokenEvent>,

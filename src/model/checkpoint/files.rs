@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -88,6 +89,8 @@ pub struct TensorFiles {
     folder: PathBuf,
     files: Vec<MappedFile>,
     tensors: BTreeMap<String, Place>,
+    /// How far into each file the system has been told that bytes will be needed.
+    asked_for: Vec<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -105,7 +108,12 @@ impl TensorFiles {
     /// A file is missing, truncated or no safetensors file; two tensors have the same canonical name. The error names
     /// the file, and the tensor where it is about one.
     pub fn open(folder: &Path, names: &[String]) -> Result<Self> {
-        let mut set = Self { folder: folder.to_owned(), files: Vec::new(), tensors: BTreeMap::new() };
+        let mut set = Self {
+            folder: folder.to_owned(),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            asked_for: Vec::new(),
+        };
         for (index, name) in names.iter().enumerate() {
             let path = folder.join(name);
             let file = MappedFile::open(&path)?;
@@ -125,6 +133,7 @@ impl TensorFiles {
                 set.tensors.insert(canonical, Place { file: index, entry });
             }
             set.files.push(file);
+            set.asked_for.push(AtomicUsize::new(0));
         }
         Ok(set)
     }
@@ -229,6 +238,19 @@ impl TensorFiles {
             Ok(())
         } else {
             Err(Error::new(DOING, "its int8 values mean nothing without scales").at(name))
+        }
+    }
+
+    /// Tells the system that a tensor and what follows it in its file, `ahead_bytes` in all, will be needed soon. Asked for
+    /// tensor by tensor, it goes on in steps of half that.
+    pub fn prefetch(&self, name: &str, ahead_bytes: usize) {
+        let Ok((file, place)) = self.place(name) else { return };
+        let start = place.entry.range.start;
+        let Some(asked) = self.asked_for.get(place.file) else { return };
+        if start.saturating_add(ahead_bytes / 2) > asked.load(Ordering::Relaxed) {
+            let from = start.max(asked.load(Ordering::Relaxed).min(start + ahead_bytes));
+            asked.store(start + ahead_bytes, Ordering::Relaxed);
+            file.will_need(from..start + ahead_bytes);
         }
     }
 

@@ -51,7 +51,13 @@ pub fn load_on(gpu: &Gpu, checkpoint: &str, recipe: Recipe) -> LoadedModel {
         gpu,
         checkpoint,
         recipe,
-        LoadOptions { context: 1024, up_to: false, prefill_rows: 256, pacing: Pacing::HEADLESS },
+        LoadOptions {
+            context: 1024,
+            up_to: false,
+            prefill_rows: 256,
+            pacing: Pacing::HEADLESS,
+            memory_limit_bytes: None,
+        },
     )
 }
 
