@@ -21,7 +21,7 @@ use crate::gpu::{Gpu, GpuOptions};
 use crate::model::builtin;
 use crate::model::loaded::LoadOptions;
 use crate::model::recipe::Recipe;
-use crate::model::source::ModelSource;
+use crate::model::source::{ModelSource, Wanted};
 use convert::ProgressLine;
 
 /// Talk about pictures with Qwen3-VL, in one process, on any GPU.
@@ -65,7 +65,7 @@ pub enum Command {
 /// Which model, and on which device.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct ModelArgs {
-    /// The model: the folder of a hub checkpoint or of a converted one, or demo, the small one in this program, which is also
+    /// The model: the folder of a hub checkpoint or of a converted one, a GGUF file (its vision file is found beside it), or demo, the small one in this program, which is also
     /// what runs without this
     // Not clap's own parser of paths: a variable that is set to nothing would be a mistake there.
     #[arg(long, value_name = "MODEL", env = "OCELLI_MODEL", value_parser = OsStringValueParser::new().map(PathBuf::from))]
@@ -75,6 +75,11 @@ pub struct ModelArgs {
     /// converted int8 model
     #[arg(long, value_name = "RECIPE")]
     pub recipe: Option<Recipe>,
+
+    /// Load the model without its vision tower, for texts only: saves its memory, and lets a GGUF file without its vision file
+    /// answer
+    #[arg(long)]
+    pub text_only: bool,
 
     /// Tokens of context to make room for: prompt, pictures and answer together; 8192 by default, or what the model allows
     #[arg(long, value_name = "TOKENS")]
@@ -114,12 +119,13 @@ impl ModelArgs {
     /// That is no context any model could have.
     pub fn load_options(&self) -> Result<LoadOptions> {
         const MOST: usize = 1 << 26;
-        let Some(context) = self.context else { return Ok(LoadOptions::default()) };
+        let usual = LoadOptions { text_only: self.text_only, ..LoadOptions::default() };
+        let Some(context) = self.context else { return Ok(usual) };
         if context == 0 || context > MOST {
             let why = format!("{context} is no number of tokens from 1 to {MOST}");
             return Err(Error::new("reading --context", why).help("8192 is the default"));
         }
-        Ok(LoadOptions { context, up_to: false, ..LoadOptions::default() })
+        Ok(LoadOptions { context, up_to: false, ..usual })
     }
 
     /// What the command line can do about a model that does not fit.
@@ -140,8 +146,8 @@ impl ModelArgs {
         // The device first: without one nobody wants to wait for a conversion.
         let gpu = Gpu::new(&self.gpu_options())?;
         let mut line = ProgressLine::new("converting");
-        let source =
-            ModelSource::resolve(&model, self.recipe, &mut |p| line.show(p), &AtomicBool::new(false));
+        let wanted = Wanted { recipe: self.recipe, text_only: self.text_only };
+        let source = ModelSource::resolve(&model, wanted, &mut |p| line.show(p), &AtomicBool::new(false));
         line.end();
         Ok((gpu, source?))
     }

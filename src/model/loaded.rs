@@ -26,11 +26,13 @@ pub struct LoadOptions {
     pub prefill_rows: usize,
     /// How work is divided for the queue.
     pub pacing: Pacing,
+    /// Without the vision tower, also where there is none: a request with pictures is refused then.
+    pub text_only: bool,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { context: 8192, up_to: true, prefill_rows: 256, pacing: Pacing::HEADLESS }
+        Self { context: 8192, up_to: true, prefill_rows: 256, pacing: Pacing::HEADLESS, text_only: false }
     }
 }
 
@@ -55,13 +57,13 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// For a model and a context.
+    /// For a model, a context, and with or without the vision tower.
     #[must_use]
-    pub fn new(model: &ConvertedModel, context: usize) -> Self {
+    pub fn new(model: &ConvertedModel, context: usize, text_only: bool) -> Self {
         let pages = context.div_ceil(PAGE_TOKENS);
         let format = TextDecoder::kv_format(model.recipe());
         Self {
-            weights_bytes: model.weight_bytes(),
+            weights_bytes: if text_only { model.text_bytes() } else { model.weight_bytes() },
             kv_bytes: (pages * KvCache::bytes_per_page(&model.config().text, format)) as u64,
             context: pages * PAGE_TOKENS,
         }
@@ -81,8 +83,8 @@ pub struct LoadedModel {
     pub recipe: Recipe,
     /// The text model.
     pub text: TextDecoder,
-    /// The vision tower.
-    pub vision: VisionTower,
+    /// The vision tower; `None` where it was not loaded ([`LoadOptions::text_only`]) or the model has none.
+    pub vision: Option<VisionTower>,
     /// Encoded pictures.
     pub arena: PictureArena,
     /// Keys and values.
@@ -119,7 +121,7 @@ impl LoadedModel {
                 .at_path(model.folder())
                 .kind(ErrorKind::DoesNotFit));
         }
-        let plan = MemoryPlan::new(model, options.context);
+        let plan = MemoryPlan::new(model, options.context, options.text_only);
         // The cache first: what cannot fit is refused before gigabytes are read.
         let pages = options.context.div_ceil(PAGE_TOKENS);
         let format = TextDecoder::kv_format(model.recipe());
@@ -133,7 +135,8 @@ impl LoadedModel {
         let mut upload = Uploader::new(gpu, model, &mut tell);
         let context = pages * PAGE_TOKENS;
         let text = TextDecoder::load(gpu, model, &mut upload, options.prefill_rows, context)?;
-        let vision = VisionTower::load(gpu, model, &mut upload)?;
+        let wanted = !options.text_only && model.has_vision();
+        let vision = wanted.then(|| VisionTower::load(gpu, model, &mut upload)).transpose()?;
         gpu.queue().submit([]);
         gpu.device()
             .poll(wgpu::PollType::wait_indefinitely())
@@ -153,6 +156,13 @@ impl LoadedModel {
             cache,
             load_secs: start.elapsed().as_secs_f64(),
         })
+    }
+
+    /// The error of a picture for a model without a vision tower.
+    #[must_use]
+    pub fn no_vision(doing: &str) -> Error {
+        Error::new(doing, "the model was loaded for texts only, without its vision tower")
+            .help("load it with its vision file, and not for texts only, to send pictures")
     }
 
     /// Tokens the cache holds, which is also the longest session.

@@ -29,8 +29,13 @@ fn start(checkpoint: &str, recipe: Recipe, options: LoadOptions) -> Engine {
     }
 }
 
-const ROOM: LoadOptions =
-    LoadOptions { context: 2048, up_to: false, prefill_rows: 128, pacing: Pacing::HEADLESS };
+const ROOM: LoadOptions = LoadOptions {
+    context: 2048,
+    up_to: false,
+    prefill_rows: 128,
+    pacing: Pacing::HEADLESS,
+    text_only: false,
+};
 
 struct Told {
     tokens: Vec<TokenEvent>,

@@ -198,6 +198,7 @@ pub fn info() -> ModelInfo {
         memory: MemoryPlan { weights_bytes: 1_000_000, kv_bytes: 500_000, context: 4096 },
         defaults: GenerationDefaults::default(),
         image_tokens: (4, 1024),
+        takes_pictures: true,
         takes_clips: false,
         preprocessors: Preprocessors {
             image: PreprocessorConfig {

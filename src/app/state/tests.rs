@@ -72,6 +72,7 @@ fn info() -> ModelInfo {
         memory: MemoryPlan { weights_bytes: 1_000_000, kv_bytes: 500_000, context: 4096 },
         defaults: GenerationDefaults { do_sample: true, temperature: 0.7, ..GenerationDefaults::default() },
         image_tokens: (4, 16_384),
+        takes_pictures: true,
         takes_clips: false,
         preprocessors: preprocessors(),
     }
