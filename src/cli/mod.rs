@@ -149,7 +149,9 @@ impl ModelArgs {
         let wanted = Wanted { recipe: self.recipe, text_only: self.text_only };
         let source = ModelSource::resolve(&model, wanted, &mut |p| line.show(p), &AtomicBool::new(false));
         line.end();
-        Ok((gpu, source?))
+        let source = source?;
+        source.notes.iter().for_each(|note| say(&format!("note: {note}")));
+        Ok((gpu, source))
     }
 }
 

@@ -83,6 +83,8 @@ pub struct ModelInfo {
     pub takes_pictures: bool,
     /// Can it take clips?
     pub takes_clips: bool,
+    /// What was odd about the files when they were converted just now, or was taken for what they lack; one sentence each.
+    pub notes: Vec<String>,
     /// How pictures and clips are resized: what one will cost is known before it is sent.
     pub preprocessors: Preprocessors,
 }

@@ -157,6 +157,7 @@ impl Core {
             takes_pictures: front_end.takes_pictures,
             takes_clips: front_end.takes_pictures && front_end.preprocessors.video().is_ok(),
             preprocessors: front_end.preprocessors,
+            notes: source.notes,
         };
         self.running = Some(Running {
             pool: PagePool::new(model.cache.pages),

@@ -22,6 +22,7 @@ mod end_to_end;
 mod engine;
 mod faults;
 mod front_end;
+mod gguf;
 mod kernels;
 mod matrix_products;
 mod parity;
