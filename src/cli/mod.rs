@@ -27,7 +27,7 @@ use convert::ProgressLine;
 /// Talk about pictures with Qwen3-VL, in one process, on any GPU.
 ///
 /// Without a command the window opens. Models are folders: a checkpoint as on the Hugging Face hub (converted once, into the
-/// cache), or one made by `ocelli convert`; without one, a small demo model runs that knows drawn shapes only. Answers go to standard output, everything else to standard error; the exit
+/// cache), or one made by `ocelli convert`; or GGUF files; without one, a small demo model runs that knows drawn shapes only. Answers go to standard output, everything else to standard error; the exit
 /// status is 0, or 1 with one line that says what went wrong and what to do.
 #[derive(Parser, Debug)]
 #[command(name = "ocelli", version, max_term_width = 110)]
@@ -168,6 +168,7 @@ pub fn run(cli: &Cli) -> Result<()> {
             show_newest: false,
             recipe: cli.window.recipe,
             context: cli.window.load_options()?.context,
+            text_only: cli.window.text_only,
         }),
         Some(Command::Generate(args)) => generate::run(args),
         Some(Command::Batch(args)) => batch::run(args),

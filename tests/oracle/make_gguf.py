@@ -211,7 +211,7 @@ def write_blocks(path: Path) -> None:
     """Random blocks of each type, every bit pattern that has a meaning, and what the public package makes of them."""
     rng = np.random.default_rng(505)
     out = {}
-    for kind, scales in [("Q8_0", [0]), ("Q4_K", [0, 2]), ("Q6_K", [208])]:
+    for kind, scales in [("Q8_0", [0]), ("Q4_K", [0, 2]), ("Q5_K", [0, 2]), ("Q6_K", [208])]:
         _, size = gguf.GGML_QUANT_SIZES[TYPES[kind]]
         blocks = rng.integers(0, 256, (24, size), dtype=np.uint8)
         for at in scales:

@@ -14,6 +14,7 @@ pub(super) const Q8_0_BYTES: usize = 34;
 /// Elements of a K-quant's block.
 const K_ELEMENTS: usize = 256;
 const Q4_K_BYTES: usize = 144;
+const Q5_K_BYTES: usize = 176;
 const Q6_K_BYTES: usize = 210;
 
 /// An element type of a tensor.
@@ -24,6 +25,7 @@ pub(super) enum Format {
     Bf16,
     Q8_0,
     Q4K,
+    Q5K,
     Q6K,
     /// One that is not read, by its number.
     Other(u32),
@@ -37,6 +39,7 @@ impl Format {
             1 => Self::F16,
             8 => Self::Q8_0,
             12 => Self::Q4K,
+            13 => Self::Q5K,
             14 => Self::Q6K,
             30 => Self::Bf16,
             other => Self::Other(other),
@@ -57,6 +60,7 @@ impl Format {
             Self::F16 => 1,
             Self::Q8_0 => 8,
             Self::Q4K => 12,
+            Self::Q5K => 13,
             Self::Q6K => 14,
             Self::Bf16 => 30,
             Self::Other(number) => number as usize,
@@ -71,6 +75,7 @@ impl Format {
             Self::F16 | Self::Bf16 => (1, 2),
             Self::Q8_0 => (Q8_0_ELEMENTS, Q8_0_BYTES),
             Self::Q4K => (K_ELEMENTS, Q4_K_BYTES),
+            Self::Q5K => (K_ELEMENTS, Q5_K_BYTES),
             Self::Q6K => (K_ELEMENTS, Q6_K_BYTES),
             Self::Other(_) => return None,
         })
@@ -84,6 +89,7 @@ impl Format {
             Self::Bf16 => plain(Dtype::Bf16, bytes, out),
             Self::Q8_0 => bytes.as_chunks().0.iter().for_each(|block| q8_0(block, out)),
             Self::Q4K => bytes.as_chunks().0.iter().for_each(|block| q4_k(block, out)),
+            Self::Q5K => bytes.as_chunks().0.iter().for_each(|block| q5_k(block, out)),
             Self::Q6K => bytes.as_chunks().0.iter().for_each(|block| q6_k(block, out)),
             Self::Other(_) => {}
         }
@@ -114,9 +120,20 @@ fn q8_0(block: &[u8; Q8_0_BYTES], out: &mut Vec<f32>) {
 /// `w = d * scale * q - dmin * min`, for eight runs of 32. Bytes: d, dmin (f16), twelve bytes with eight scales and eight
 /// mins of six bits, 128 bytes with four-bit q (the low halves of 32 bytes are one run, the high halves the next).
 fn q4_k(block: &[u8; Q4_K_BYTES], out: &mut Vec<f32>) {
-    let [d0, d1, m0, m1, rest @ ..] = block;
+    let (packed, quants) = block.split_at(16);
+    runs_of_32(packed, &[0; 32], quants, out);
+}
+
+/// As [`q4_k`], with a fifth bit of q: that of run r is bit r of 32 bytes before the four-bit ones.
+fn q5_k(block: &[u8; Q5_K_BYTES], out: &mut Vec<f32>) {
+    let (packed, rest) = block.split_at(16);
+    let (fifth, quants) = rest.split_at(32);
+    runs_of_32(packed, fifth, quants, out);
+}
+
+fn runs_of_32(packed: &[u8], fifth: &[u8], quants: &[u8], out: &mut Vec<f32>) {
+    let [d0, d1, m0, m1, packed @ ..] = packed else { return };
     let (d, dmin) = (half(*d0, *d1), half(*m0, *m1));
-    let (packed, quants) = rest.split_at(12);
     let at = |i: usize| packed.get(i).copied().unwrap_or(0);
     for (pair, bytes) in quants.as_chunks::<32>().0.iter().enumerate() {
         for high in [false, true] {
@@ -128,8 +145,9 @@ fn q4_k(block: &[u8; Q4_K_BYTES], out: &mut Vec<f32>) {
                 ((at(run + 4) & 15) | (at(run - 4) >> 6 << 4), (at(run + 4) >> 4) | (at(run) >> 6 << 4))
             };
             let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
-            out.extend(bytes.iter().map(|byte| {
-                let q = if high { byte >> 4 } else { byte & 15 };
+            out.extend(bytes.iter().zip(fifth).map(|(byte, fifth)| {
+                let four = if high { byte >> 4 } else { byte & 15 };
+                let q = four | ((fifth >> run) & 1) << 4;
                 scale * f32::from(q) - min
             }));
         }

@@ -23,8 +23,7 @@ pub(crate) use choose::{Chosen, choose};
 pub(crate) use model::GgufModel;
 
 const DOING: &str = "reading the GGUF file";
-const UNREAD_FORMAT: &str =
-    "download the Q8_0 file of the same model (also read: F32, F16, BF16, Q4_K and Q6_K, so Q4_K_M too)";
+const UNREAD_FORMAT: &str = "download the Q8_0 file of the same model (also read: F32, F16, BF16, Q4_K, Q5_K and Q6_K, so Q4_K_M and Q5_K_M too)";
 
 /// Checks the header of a GGUF file that is in memory whole, and returns the number of its tensors.
 ///

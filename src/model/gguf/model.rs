@@ -167,8 +167,8 @@ impl GgufModel {
             let Ok(kind) = self.type_name(&tensor.source) else { continue };
             match (tensor.storage, kind) {
                 (Storage::Int8, "Q8_0") => exact += 1,
-                (Storage::Int8, "Q4_K" | "Q6_K") => *again.entry(kind).or_default() += 1,
-                (Storage::F16, "Q8_0" | "Q4_K" | "Q6_K") => rounded += 1,
+                (Storage::Int8, "Q4_K" | "Q5_K" | "Q6_K") => *again.entry(kind).or_default() += 1,
+                (Storage::F16, "Q8_0" | "Q4_K" | "Q5_K" | "Q6_K") => rounded += 1,
                 _ => {}
             }
         }

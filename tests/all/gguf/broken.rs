@@ -105,13 +105,13 @@ fn a_file_that_contradicts_itself_or_is_of_another_model_is_refused_in_one_line(
 fn a_format_that_is_not_read_is_named_with_what_to_download_instead() {
     let mut file = super::file::k_quants();
     let tensor = file.tensor("blk.0.ffn_up.weight");
-    (tensor.kind, tensor.data) = (13, vec![0; 512 * 176]);
+    (tensor.kind, tensor.data) = (23, vec![0; 512 * 136]);
     let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path().join("x.gguf");
     file.write(&path);
     let how = How { recipe: Recipe::Int8Hu, text_only: true };
     let error = converted_to(&path, &temporary.path().join("out"), how).unwrap_err().to_string();
-    assert!(error.contains("blk.0.ffn_up.weight") && error.contains("Q5_K is not read"), "{error}");
+    assert!(error.contains("blk.0.ffn_up.weight") && error.contains("IQ4_XS is not read"), "{error}");
     assert!(error.contains("download the Q8_0 file"), "{error}");
 }
 

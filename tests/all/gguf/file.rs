@@ -65,7 +65,6 @@ fn bytes_of(kind: u32, elements: u64) -> usize {
         1 | 30 => elements * 2,
         8 => elements / 32 * 34,
         12 => elements / 256 * 144,
-        13 => elements / 256 * 176,
         14 => elements / 256 * 210,
         other => panic!("element type {other}"),
     }) as usize
