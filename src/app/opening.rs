@@ -37,6 +37,8 @@ pub struct WindowOptions {
     pub recipe: Option<Recipe>,
     /// Tokens of context to make room for.
     pub context: usize,
+    /// Models are loaded without their vision towers.
+    pub text_only: bool,
 }
 
 /// Where the window keeps what is to outlive it.
@@ -166,6 +168,7 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
                 let ctx = creation.egui_ctx.clone();
                 let engine = Engine::start(gpu, Arc::new(move || ctx.request_repaint_after(WAKE_DELAY)))?;
                 let mut state = State::new(options.context, options.recipe);
+                state.text_only = options.text_only;
                 state.chat.draft.text.clone_from(&preferences.unsent);
                 state.usual_settings.clone_from(&preferences.settings);
                 state.chat.settings.clone_from(&preferences.settings);

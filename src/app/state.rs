@@ -152,6 +152,8 @@ pub struct State {
     pub lost_files: HashMap<Hash, Error>,
     /// The settings were changed by the user: new conversations take them over.
     pub(super) settings_touched: bool,
+    /// Models are loaded without their vision towers.
+    pub text_only: bool,
     recipe: Option<Recipe>,
     context: usize,
     waiting: Vec<answers::Waiting>,
@@ -185,6 +187,7 @@ impl State {
             sample: None,
             lost_files: HashMap::new(),
             settings_touched: false,
+            text_only: false,
             recipe,
             context,
             waiting: Vec::new(),
@@ -284,7 +287,8 @@ impl State {
             loading.load.cancel.cancel();
         }
         // Models are changed in the window: the context is made to fit each.
-        let options = LoadOptions { context: self.context, pacing: Pacing::WINDOW, ..LoadOptions::default() };
+        let (context, text_only) = (self.context, self.text_only);
+        let options = LoadOptions { context, text_only, pacing: Pacing::WINDOW, ..LoadOptions::default() };
         let load = backend.load(LoadRequest { folder: folder.to_path_buf(), recipe, options });
         self.last_folder = Some(folder.to_path_buf());
         self.model = ModelState::Loading(Box::new(Loading {

@@ -178,7 +178,8 @@ fn patches((width, height): (usize, usize), model: &LoadedModel) -> Result<Optio
     let factor = vision.patch_size * vision.spatial_merge_size;
     let patches = |pixels: usize| pixels.saturating_add(factor / 2) / factor * vision.spatial_merge_size;
     let (gh, gw) = (patches(height), patches(width));
-    let most = model.vision.most_tokens_per_frame();
+    let Some(tower) = &model.vision else { return Err(LoadedModel::no_vision(IMAGE_SIZE)) };
+    let most = tower.most_tokens_per_frame();
     if gh == 0 || gw == 0 || gh.saturating_mul(gw) / vision.merge_unit() > most {
         let why = format!("{width}x{height} makes no picture of 1 to {most} image tokens");
         return Err(Error::new(IMAGE_SIZE, why).help("choose another size"));
@@ -288,7 +289,10 @@ impl Bench<'_> {
         model.recorder.finish()?;
         let start = Instant::now();
         let frame = Frame { gh, gw, pixels: &pixels };
-        model.vision.encode(&mut model.recorder, &model.arena, &frame, slot, &mut |_, _| Ok(()))?;
+        let Some(vision) = &mut model.vision else {
+            return Err(LoadedModel::no_vision("measuring"));
+        };
+        vision.encode(&mut model.recorder, &model.arena, &frame, slot, &mut |_, _| Ok(()))?;
         model.recorder.finish()?;
         let ms = start.elapsed().as_secs_f64() * 1e3;
         model.arena.remove(&key);

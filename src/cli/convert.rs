@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::model::convert::partial::gigabytes;
-use crate::model::convert::{Progress, Stage, convert};
+use crate::model::convert::{How, Progress, Stage, convert};
 use crate::model::recipe::Recipe;
 
 /// Make a checkpoint from the Hugging Face hub into the form that Ocelli loads.
@@ -19,9 +19,13 @@ use crate::model::recipe::Recipe;
 ///
 /// SRC may also be a converted int8 model, with the recipe f16 or f32: its weights are multiplied out (in f32 exactly), so
 /// that kernels can be compared on the same weights. What rounding to int8 took away does not come back.
+///
+/// Or a GGUF file of llama.cpp's, or a folder with one; its vision file (mmproj) is found beside it. Q8_0 weights are taken bit
+/// for bit.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ConvertArgs {
-    /// Folder of the checkpoint: config.json, tokenizer.json and safetensors weights; or of a converted int8 model
+    /// Folder of the checkpoint: config.json, tokenizer.json and safetensors weights; or of a converted int8 model; or a GGUF
+    /// file
     #[arg(value_name = "SRC")]
     pub source: PathBuf,
 
@@ -35,6 +39,10 @@ pub struct ConvertArgs {
     /// 16 bits; f32: everything in 32 bits, for checking numerics.
     #[arg(long, value_name = "int8hu|int8lin|f16|f32", default_value_t = Recipe::Int8Hu)]
     pub recipe: Recipe,
+
+    /// Convert a GGUF file that has no vision file, for texts only
+    #[arg(long)]
+    pub text_only: bool,
 }
 
 /// Runs the command. Nothing goes to standard output.
@@ -44,8 +52,8 @@ pub struct ConvertArgs {
 pub fn run(args: &ConvertArgs) -> Result<()> {
     let mut line = ProgressLine::new("converting");
     let never = AtomicBool::new(false);
-    let result =
-        convert(&args.source, &args.destination, args.recipe, &mut |progress| line.show(progress), &never);
+    let how = How { recipe: args.recipe, text_only: args.text_only };
+    let result = convert(&args.source, &args.destination, how, &mut |progress| line.show(progress), &never);
     line.end();
     let report = result?;
     for note in &report.notes {

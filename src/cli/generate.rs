@@ -224,6 +224,7 @@ pub(super) fn load(engine: &Engine, args: &ModelArgs) -> Result<ModelInfo> {
             }
             LoadEvent::Loaded(info) => {
                 loading.end();
+                info.notes.iter().for_each(|note| say(&format!("note: {note}")));
                 say(&format!("{} ({}) loaded in {:.1} s", info.name, info.recipe, info.load_secs));
                 return Ok(*info);
             }

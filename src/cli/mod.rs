@@ -22,13 +22,13 @@ use crate::gpu::{Gpu, GpuOptions};
 use crate::model::builtin;
 use crate::model::loaded::LoadOptions;
 use crate::model::recipe::Recipe;
-use crate::model::source::ModelSource;
+use crate::model::source::{ModelSource, Wanted};
 use convert::ProgressLine;
 
 /// Talk about pictures with Qwen3-VL, in one process, on any GPU.
 ///
 /// Without a command the window opens. Models are folders: a checkpoint as on the Hugging Face hub (converted once, into the
-/// cache), or one made by `ocelli convert`; without one, a small demo model runs that knows drawn shapes only. Answers go to standard output, everything else to standard error; the exit
+/// cache), or one made by `ocelli convert`; or GGUF files; without one, a small demo model runs that knows drawn shapes only. Answers go to standard output, everything else to standard error; the exit
 /// status is 0, or 1 with one line that says what went wrong and what to do.
 #[derive(Parser, Debug)]
 #[command(name = "ocelli", version, max_term_width = 110)]
@@ -68,7 +68,7 @@ pub enum Command {
 /// Which model, and on which device.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct ModelArgs {
-    /// The model: the folder of a hub checkpoint or of a converted one, or demo, the small one in this program, which is also
+    /// The model: the folder of a hub checkpoint or of a converted one, a GGUF file (its vision file is found beside it), or demo, the small one in this program, which is also
     /// what runs without this
     // Not clap's own parser of paths: a variable that is set to nothing would be a mistake there.
     #[arg(long, value_name = "MODEL", env = "OCELLI_MODEL", value_parser = OsStringValueParser::new().map(PathBuf::from))]
@@ -78,6 +78,11 @@ pub struct ModelArgs {
     /// converted int8 model
     #[arg(long, value_name = "RECIPE")]
     pub recipe: Option<Recipe>,
+
+    /// Load the model without its vision tower, for texts only: saves its memory, and lets a GGUF file without its vision file
+    /// answer
+    #[arg(long)]
+    pub text_only: bool,
 
     /// Tokens of context to make room for: prompt, pictures and answer together; 8192 by default, or what the model allows
     #[arg(long, value_name = "TOKENS")]
@@ -131,13 +136,13 @@ impl ModelArgs {
             }
             None => None,
         };
-        let options = LoadOptions { memory_limit_bytes, ..LoadOptions::default() };
-        let Some(context) = self.context else { return Ok(options) };
+        let usual = LoadOptions { memory_limit_bytes, text_only: self.text_only, ..LoadOptions::default() };
+        let Some(context) = self.context else { return Ok(usual) };
         if context == 0 || context > MOST {
             let why = format!("{context} is no number of tokens from 1 to {MOST}");
             return Err(Error::new("reading --context", why).help("8192 is the default"));
         }
-        Ok(LoadOptions { context, up_to: false, ..options })
+        Ok(LoadOptions { context, up_to: false, ..usual })
     }
 
     /// What the command line can do about a model that does not fit.
@@ -158,10 +163,12 @@ impl ModelArgs {
         // The device first: without one nobody wants to wait for a conversion.
         let gpu = Gpu::new(&self.gpu_options())?;
         let mut line = ProgressLine::new("converting");
-        let source =
-            ModelSource::resolve(&model, self.recipe, &mut |p| line.show(p), &AtomicBool::new(false));
+        let wanted = Wanted { recipe: self.recipe, text_only: self.text_only };
+        let source = ModelSource::resolve(&model, wanted, &mut |p| line.show(p), &AtomicBool::new(false));
         line.end();
-        Ok((gpu, source?))
+        let source = source?;
+        source.notes.iter().for_each(|note| say(&format!("note: {note}")));
+        Ok((gpu, source))
     }
 }
 
@@ -178,6 +185,7 @@ pub fn run(cli: &Cli) -> Result<()> {
             show_newest: false,
             recipe: cli.window.recipe,
             context: cli.window.load_options()?.context,
+            text_only: cli.window.text_only,
         }),
         Some(Command::Generate(args)) => generate::run(args),
         Some(Command::Batch(args)) => batch::run(args),

@@ -71,7 +71,7 @@ pub fn run(args: &TraceArgs) -> Result<()> {
     let out = OutFolder::open(&args.out)?;
     let (gpu, source) = args.model.open()?;
     let options = options.for_model(&source.model);
-    let front_end = FrontEnd::from_folder(&source.folder, source.model.config())?;
+    let front_end = FrontEnd::from_folder(&source.files, source.model.config())?;
     request.image_tokens = args.image_tokens.map(|limits| limits.resolve(front_end.image_tokens().0));
     let prepared = front_end.prepare(&request, &|| false)?;
     let (needed, context) = (prepared.prompt.input_ids.len().saturating_add(args.tokens), options.context);

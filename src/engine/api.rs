@@ -15,6 +15,7 @@ use crate::model::preprocessor::{Preprocessors, TokenRange};
 use crate::model::prompt::VideoPrompt;
 use crate::model::recipe::Recipe;
 use crate::model::sampler::{Sampling, TokenRecord};
+use crate::model::source::Wanted;
 
 /// Stops one piece of work when asked; cloned freely.
 #[derive(Clone, Debug, Default)]
@@ -39,15 +40,24 @@ impl Cancel {
     }
 }
 
-/// A model to load: a hub folder (converted once into the user's cache), a converted one, or the one in this program.
+/// A model to load: a hub folder or a GGUF file (converted once into the user's cache), a converted folder, or the model in
+/// this program.
 #[derive(Clone, Debug)]
 pub struct LoadRequest {
-    /// The folder, or [`crate::model::builtin::NAME`].
+    /// The folder or GGUF file, or [`crate::model::builtin::NAME`].
     pub folder: PathBuf,
     /// The recipe to convert with; `None`: `int8hu`, or whatever a converted folder holds.
     pub recipe: Option<Recipe>,
     /// Room to make.
     pub options: LoadOptions,
+}
+
+impl LoadRequest {
+    /// How the model's files are to be found and made.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        Wanted { recipe: self.recipe, text_only: self.options.text_only }
+    }
 }
 
 /// A loaded model, for people.
@@ -71,8 +81,12 @@ pub struct ModelInfo {
     pub defaults: GenerationDefaults,
     /// Image tokens of one picture: what the model's own limits allow.
     pub image_tokens: (usize, usize),
+    /// Can it take pictures? Not without its vision tower.
+    pub takes_pictures: bool,
     /// Can it take clips?
     pub takes_clips: bool,
+    /// What was odd about the files when they were converted just now, or was taken for what they lack; one sentence each.
+    pub notes: Vec<String>,
     /// How pictures and clips are resized: what one will cost is known before it is sent.
     pub preprocessors: Preprocessors,
 }

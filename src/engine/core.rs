@@ -125,11 +125,12 @@ impl Core {
         let mut converting = |p: &Progress<'_>| {
             events.send(LoadEvent::Converting { done_bytes: p.done_bytes, total_bytes: p.total_bytes });
         };
-        let source = ModelSource::resolve(&request.folder, request.recipe, &mut converting, cancel.flag())?;
+        let source = ModelSource::resolve(&request.folder, request.wanted(), &mut converting, cancel.flag())?;
         let options = request.options.for_model(&source.model);
         let plan = MemoryPlan::new(&source.model, &options);
         events.send(LoadEvent::Plan(plan));
-        let front_end = FrontEnd::from_folder(&source.folder, source.model.config())?;
+        let mut front_end = FrontEnd::from_folder(&source.files, source.model.config())?;
+        front_end.takes_pictures = source.model.has_vision() && !options.text_only;
         let mut last_told = Instant::now();
         let mut uploading = |done_bytes: u64, total_bytes: u64| {
             if cancel.is_cancelled() {
@@ -154,8 +155,10 @@ impl Core {
             measured_bytes: self.gpu.allocated_bytes().saturating_sub(before),
             defaults: model.generation.clone(),
             image_tokens: front_end.image_tokens(),
-            takes_clips: front_end.preprocessors.video().is_ok(),
+            takes_pictures: front_end.takes_pictures,
+            takes_clips: front_end.takes_pictures && front_end.preprocessors.video().is_ok(),
             preprocessors: front_end.preprocessors,
+            notes: source.notes,
         };
         self.running = Some(Running {
             pool: PagePool::new(model.cache.pages),
@@ -429,6 +432,9 @@ impl Running {
         let (gh, gw) = (grid.h as usize, grid.w as usize);
         let frames = grid.t as usize;
         let model = &mut self.model;
+        let Some(vision) = &mut model.vision else {
+            return Err(LoadedModel::no_vision("encoding a picture"));
+        };
         let key = *picture.key();
         let first_slot = model.arena.allocate(&mut model.recorder, key, picture.num_tokens())?;
         for t in 0..frames {
@@ -451,7 +457,7 @@ impl Running {
                     Ok(())
                 }
             };
-            let encoded = model.vision.encode(&mut model.recorder, &model.arena, &frame, slot, &mut progress);
+            let encoded = vision.encode(&mut model.recorder, &model.arena, &frame, slot, &mut progress);
             if let Err(error) = encoded.and_then(|()| model.recorder.finish()) {
                 model.arena.remove(&key);
                 return Err(error);

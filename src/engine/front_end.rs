@@ -14,6 +14,7 @@ use crate::chat::template::{ChatTemplate, RenderOptions};
 use crate::error::{Error, Result};
 use crate::model::clip::{PreparedClip, prepare_clip};
 use crate::model::config::ModelConfig;
+use crate::model::loaded::LoadedModel;
 use crate::model::picture::{Picture, PreparedPicture, VisionKind, prepare_image};
 use crate::model::preprocessor::{Preprocessors, TokenRange};
 use crate::model::prompt::{Prompt, VisionSpan, build_prompt};
@@ -27,6 +28,8 @@ pub struct FrontEnd {
     pub preprocessors: Preprocessors,
     /// Its token ids with a meaning.
     pub special: SpecialIds,
+    /// Requests with pictures are refused where this is false.
+    pub takes_pictures: bool,
     template: ChatTemplate,
     resized: Mutex<ResizedPictures>,
 }
@@ -144,6 +147,7 @@ impl FrontEnd {
             tokenizer: Arc::new(tokenizer),
             preprocessors,
             special,
+            takes_pictures: true,
             template,
             resized: Mutex::default(),
         })
@@ -189,6 +193,9 @@ impl FrontEnd {
                     Part::Text(_) => {}
                     _ if !shown => {
                         tracing::warn!("pictures in {} messages are ignored by the template", message.role);
+                    }
+                    Part::Image(_) | Part::Video(_) if !self.takes_pictures => {
+                        return Err(name(LoadedModel::no_vision("making the prompt")));
                     }
                     Part::Image(source) => {
                         let picture = source.load().map_err(name)?;

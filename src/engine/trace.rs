@@ -70,7 +70,10 @@ fn encode_frames(model: &mut LoadedModel, picture: &PreparedPicture, first: usiz
             pixels: &|rows| picture.pixel_values(offset + rows.start..offset + rows.end),
         };
         let slot = first + t * picture.tokens_per_frame();
-        model.vision.encode(&mut model.recorder, &model.arena, &frame, slot, &mut |_, _| Ok(()))?;
+        let Some(vision) = &mut model.vision else {
+            return Err(LoadedModel::no_vision("encoding a picture"));
+        };
+        vision.encode(&mut model.recorder, &model.arena, &frame, slot, &mut |_, _| Ok(()))?;
         model.recorder.finish()?;
     }
     Ok(())

@@ -157,7 +157,7 @@ fn no_weights(folder: &Path) -> Error {
                 "a LoRA adapter, which must be merged first"
             }
             Some("safetensors") => "a safetensors file of another name, or a shard without its index file",
-            Some("gguf") => "a GGUF file, which Ocelli does not read",
+            Some("gguf") => "a GGUF file, which is opened by its own name",
             Some("bin" | "pt" | "pth") => "PyTorch weights, which Ocelli does not read",
             _ => continue,
         };

@@ -165,7 +165,8 @@ impl ModelConfig {
         Self::parse(bytes).map_err(|e| e.help(ADVICE))
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self> {
+    /// [`ModelConfig::from_json`] without its advice.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
         let root = parse_object(DOING, bytes)?;
         check_model_type(&root)?;
         if let Some(quantisation) = root.get("quantization_config") {

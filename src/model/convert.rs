@@ -1,5 +1,5 @@
-//! Room: `model`. A hub checkpoint made into a converted model (see [`crate::model::converted`] for the format), or a
-//! converted int8 model into one of f16 or f32.
+//! Room: `model`. A hub checkpoint or GGUF files made into a converted model (see [`crate::model::converted`] for the
+//! format), or a converted int8 model into one of f16 or f32.
 //!
 //! Tensors pass through in pieces of half a million elements, on several threads, and are hashed as they are written;
 //! so the memory needed does not depend on the size of the model (about 100 MB at most, with the scales of one
@@ -29,6 +29,8 @@ use crate::model::converted::{
 use crate::model::recipe::{
     BLOCK, Recipe, Storage, StoredTensor, check_finite, quantise_rows, stored_tensors, to_f16_rows,
 };
+use crate::model::tensor_names::is_vision;
+use crate::model::tokenizer::Tokenizer;
 pub(crate) use origin::can_multiply_out;
 
 use origin::Origin;
@@ -93,8 +95,24 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
+/// How to convert; made from a recipe, or from nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct How {
+    /// How weights are stored.
+    pub recipe: Recipe,
+    /// GGUF files without a vision file become a model that answers texts only, instead of an error.
+    pub text_only: bool,
+}
+
+impl From<Recipe> for How {
+    fn from(recipe: Recipe) -> Self {
+        Self { recipe, text_only: false }
+    }
+}
+
 /// Converts the hub checkpoint in `source` into the new folder `destination`. A converted int8 model can be converted
-/// to `f16` and `f32`: its weights are then multiplied out, and its int8 head stays a matrix of its own.
+/// to `f16` and `f32`: its weights are then multiplied out, and its int8 head stays a matrix of its own. `source` may also be
+/// a GGUF text file, or a folder with one, and its vision file; its Q8_0 blocks become ours bit for bit.
 ///
 /// `progress` is called on this thread, a few hundred times. Setting `cancel` from another thread stops it soon.
 ///
@@ -105,18 +123,24 @@ pub struct Report {
 pub fn convert(
     source: &Path,
     destination: &Path,
-    recipe: Recipe,
+    how: impl Into<How>,
     progress: &mut dyn FnMut(&Progress<'_>),
     cancel: &AtomicBool,
 ) -> Result<Report> {
-    let origin = Origin::open(source, recipe, DOING)?;
+    let How { recipe, text_only } = how.into();
+    let origin = Origin::open(source, recipe, text_only, DOING)?;
     check_side_files(&origin)?;
-    let plan = stored_tensors(origin.config(), recipe)?;
+    let mut plan = stored_tensors(origin.config(), recipe)?;
+    plan.retain(|tensor| origin.has_vision() || !is_vision(&tensor.name));
     let partial = PartialFolder::create(destination, DOING)?;
 
     let weights = write_weights(&origin, &plan, partial.path(), progress, cancel)?;
     let mut files = Vec::new();
-    for name in NEEDED_FILES.into_iter().chain(OTHER_FILES) {
+    for (name, bytes) in origin.side_files().unwrap_or_default() {
+        files.push(write_file(&partial.path().join(name), DOING, bytes)?);
+    }
+    let copied = NEEDED_FILES.into_iter().chain(OTHER_FILES).filter(|_| origin.side_files().is_none());
+    for name in copied {
         let from = source.join(name);
         if builtin::is_file(&from) {
             files.push(copy_file(&from, &partial.path().join(name), DOING)?);
@@ -127,6 +151,7 @@ pub fn convert(
         version: FORMAT_VERSION,
         recipe,
         tied: origin.config().text.tie_word_embeddings,
+        text_only: !origin.has_vision(),
         source: describe(&origin, &plan)?,
         weights,
         files,
@@ -148,11 +173,19 @@ pub fn convert(
     // Some systems do not rename a folder with mapped files.
     drop(written);
     partial.finish()?;
-    Ok(Report { read_bytes: origin.total_bytes(), written_bytes, notes: origin.notes(recipe) })
+    Ok(Report { read_bytes: origin.total_bytes(), written_bytes, notes: origin.notes(recipe, &plan) })
 }
 
 fn check_side_files(origin: &Origin) -> Result<()> {
     let folder = origin.folder();
+    if let Some(files) = origin.side_files() {
+        for (_, json) in files.iter().filter(|(name, _)| name == "tokenizer.json") {
+            tokenizer_check::check_read(json.as_slice(), origin.config())
+                .and_then(|()| Tokenizer::from_json(json).map(drop))
+                .map_err(|e| e.at_path(folder).help("the file is damaged: download it again"))?;
+        }
+        return Ok(());
+    }
     for name in NEEDED_FILES {
         if !builtin::is_file(&folder.join(name)) {
             return Err(Error::new(DOING, format!("{name} is missing"))
@@ -280,8 +313,13 @@ fn make_rows(origin: &Origin, tensor: &StoredTensor, job: &Job, scratch: &mut Sc
     let cols = tensor.cols();
     // A vector is one row here, and as many rows as it has elements in the file.
     let rows = if tensor.shape.len() == 1 { 0..cols } else { job.rows.clone() };
-    origin.read_f32(&tensor.source, rows, &mut scratch.weights)?;
     let mut made = Made { data: Vec::new(), scales: Vec::new() };
+    if tensor.storage == Storage::Int8
+        && origin.read_int8(&tensor.source, &rows, &mut made.data, &mut made.scales)?
+    {
+        return Ok(made);
+    }
+    origin.read_f32(&tensor.source, rows, &mut scratch.weights)?;
     let result = match tensor.storage {
         Storage::Int8 => {
             scratch.quants.clear();

@@ -24,7 +24,7 @@ use crate::model::checkpoint::{Dtype, TensorFiles, decode_f32};
 use crate::model::config::{GenerationDefaults, ModelConfig, read_side_file};
 use crate::model::mapped_file::MappedFile;
 use crate::model::recipe::{BLOCK, Recipe, Storage, StoredTensor, check_finite, stored_tensors};
-use crate::model::tensor_names::{EMBEDDING, HEAD};
+use crate::model::tensor_names::{EMBEDDING, HEAD, is_vision};
 
 /// The file that makes a folder a converted model.
 pub const MANIFEST_FILE: &str = "ocelli.json";
@@ -47,6 +47,9 @@ pub struct Manifest {
     pub recipe: Recipe,
     /// Whether the checkpoint's head is its embedding table.
     pub tied: bool,
+    /// There is no vision tower: the model was made of a GGUF text file alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub text_only: bool,
     /// What it was made from.
     pub source: SourceRecord,
     /// The safetensors files, in order.
@@ -151,6 +154,9 @@ impl ConvertedModel {
         let files = TensorFiles::open(folder, &names)?;
         let mut plan = BTreeMap::new();
         for tensor in stored_tensors(&config, manifest.recipe).map_err(|e| e.at_path(folder))? {
+            if manifest.text_only && is_vision(&tensor.name) {
+                continue;
+            }
             check_stored(&files, &tensor).map_err(|e| e.help(CONVERT_AGAIN))?;
             plan.insert(tensor.name.clone(), tensor);
         }
@@ -173,6 +179,12 @@ impl ConvertedModel {
     #[must_use]
     pub fn recipe(&self) -> Recipe {
         self.manifest.recipe
+    }
+
+    /// Whether there is a vision tower.
+    #[must_use]
+    pub fn has_vision(&self) -> bool {
+        !self.manifest.text_only
     }
 
     /// What `ocelli.json` says.
@@ -202,6 +214,12 @@ impl ConvertedModel {
     #[must_use]
     pub fn weight_bytes(&self) -> u64 {
         self.plan.values().map(|t| t.bytes() as u64).sum()
+    }
+
+    /// Bytes of the weights without the vision tower's.
+    #[must_use]
+    pub fn text_bytes(&self) -> u64 {
+        self.plan.values().filter(|t| !is_vision(&t.name)).map(|t| t.bytes() as u64).sum()
     }
 
     fn stored(&self, name: &str) -> Result<&StoredTensor> {

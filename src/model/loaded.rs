@@ -31,6 +31,8 @@ pub struct LoadOptions {
     pub pacing: Pacing,
     /// Bytes the model may take at its peak; `None`: what adapter and machine report.
     pub memory_limit_bytes: Option<u64>,
+    /// Without the vision tower, also where there is none: a request with pictures is refused then.
+    pub text_only: bool,
 }
 
 impl Default for LoadOptions {
@@ -41,6 +43,7 @@ impl Default for LoadOptions {
             prefill_rows: 256,
             pacing: Pacing::HEADLESS,
             memory_limit_bytes: None,
+            text_only: false,
         }
     }
 }
@@ -67,8 +70,8 @@ pub struct LoadedModel {
     pub recipe: Recipe,
     /// The text model.
     pub text: TextDecoder,
-    /// The vision tower.
-    pub vision: VisionTower,
+    /// The vision tower; `None` where it was not loaded ([`LoadOptions::text_only`]) or the model has none.
+    pub vision: Option<VisionTower>,
     /// Encoded pictures.
     pub arena: PictureArena,
     /// Keys and values.
@@ -127,10 +130,15 @@ impl LoadedModel {
         let mut upload = Uploader::new(gpu, model, &mut tell);
         let context = pages * PAGE_TOKENS;
         // The driver compiles kernels while weights are read and copied.
+        let with_vision = !options.text_only && model.has_vision();
         let (text, vision) = std::thread::scope(|scope| {
             scope.spawn(|| gpu.compile_ahead(&keys, &stop));
-            let loaded = TextDecoder::load(gpu, model, &mut upload, options.prefill_rows, context)
-                .and_then(|text| Ok((text, VisionTower::load(gpu, model, &mut upload)?)));
+            let loaded =
+                TextDecoder::load(gpu, model, &mut upload, options.prefill_rows, context).and_then(|text| {
+                    let vision =
+                        with_vision.then(|| VisionTower::load(gpu, model, &mut upload)).transpose()?;
+                    Ok((text, vision))
+                });
             if loaded.is_err() {
                 stop.store(true, Ordering::Relaxed);
             }
@@ -155,6 +163,13 @@ impl LoadedModel {
             cache,
             load_secs: start.elapsed().as_secs_f64(),
         })
+    }
+
+    /// The error of a picture for a model without a vision tower.
+    #[must_use]
+    pub fn no_vision(doing: &str) -> Error {
+        Error::new(doing, "the model was loaded for texts only, without its vision tower")
+            .help("load it with its vision file, and not for texts only, to send pictures")
     }
 
     /// Tokens the cache holds, which is also the longest session.

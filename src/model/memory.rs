@@ -39,7 +39,8 @@ impl MemoryPlan {
     /// For a model and the room to make.
     #[must_use]
     pub fn new(model: &ConvertedModel, options: &LoadOptions) -> Self {
-        Self::of_weights(model.config(), model.recipe(), model.weight_bytes(), options)
+        let weights = if options.text_only { model.text_bytes() } else { model.weight_bytes() };
+        Self::of_weights(model.config(), model.recipe(), weights, options)
     }
 
     /// For a model of this configuration that is not there yet.

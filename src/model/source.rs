@@ -1,4 +1,4 @@
-//! Room: `model`. From what a person names — a folder — to a converted model that can be loaded.
+//! Room: `model`. From what a person names — a folder, a GGUF file — to a converted model that can be loaded.
 //!
 //! A hub checkpoint is converted once, into the user's cache, under a key made of everything that the result depends
 //! on. A changed file, another recipe or another format version gives another key.
@@ -13,8 +13,9 @@ use crate::error::{Error, Result};
 use crate::model::builtin;
 use crate::model::config::{CONFIG_FILE, read_side_file};
 use crate::model::convert::partial::remove_all_stale;
-use crate::model::convert::{Progress, can_multiply_out, convert};
+use crate::model::convert::{How, Progress, can_multiply_out, convert};
 use crate::model::converted::{ConvertedModel, FORMAT_VERSION, MANIFEST_FILE, hex};
+use crate::model::gguf::{self, Chosen};
 use crate::model::recipe::Recipe;
 
 /// The environment variable that overrides the cache folder.
@@ -27,34 +28,53 @@ const DOING: &str = "looking for the model";
 pub struct ModelSource {
     /// The name to show: the folder's, or the full one of the model in this program.
     pub name: String,
-    /// The folder that was named.
+    /// The folder or GGUF file that was named.
     pub folder: PathBuf,
+    /// The folder with its tokenizer, template and preprocessor files: the same, or of GGUF files the converted model's.
+    pub files: PathBuf,
     /// The converted model: that folder itself, or its conversion in the cache.
     pub model: ConvertedModel,
     /// What was odd about the checkpoint when it was converted just now, one sentence each.
     pub notes: Vec<String>,
 }
 
+/// What is wanted of a model; made from a recipe or none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// How its weights are to be stored; `None`: `int8hu`, or whatever a converted folder holds.
+    pub recipe: Option<Recipe>,
+    /// Texts will do: GGUF files may lack the vision file.
+    pub text_only: bool,
+}
+
+impl From<Option<Recipe>> for Wanted {
+    fn from(recipe: Option<Recipe>) -> Self {
+        Self { recipe, text_only: false }
+    }
+}
+
 impl ModelSource {
     /// Opens the model in `folder`, or the one in this program (see [`builtin::is_meant`]). A converted model is opened as it is. A hub checkpoint is opened from the cache, or
     /// first converted into it with `recipe` ([`Recipe::Int8Hu`] where none is given), which takes a minute or so:
-    /// `progress` and `cancel` are those of [`convert`]. So is a converted int8 model where f16 or f32 is asked for.
+    /// `progress` and `cancel` are those of [`convert`]. So is a converted int8 model where f16 or f32 is asked for, and so are GGUF
+    /// files: `folder` is the text file, or holds one.
     ///
     /// # Errors
     /// There is no such folder or no model in it; a converted model has another recipe than the one asked for; anything
     /// that opening or converting it meets.
     pub fn resolve(
         folder: &Path,
-        recipe: Option<Recipe>,
+        wanted: impl Into<Wanted>,
         progress: &mut dyn FnMut(&Progress<'_>),
         cancel: &AtomicBool,
     ) -> Result<Self> {
+        let wanted = wanted.into();
         let cache = match cache_folder() {
             // What is in the program needs none.
-            Err(_) if builtin::is_meant(folder) && recipe.is_none() => PathBuf::new(),
+            Err(_) if builtin::is_meant(folder) && wanted.recipe.is_none() => PathBuf::new(),
             cache => cache?,
         };
-        Self::resolve_in(&cache, folder, recipe, progress, cancel)
+        Self::resolve_in(&cache, folder, wanted, progress, cancel)
     }
 
     /// [`ModelSource::resolve`] with another cache folder.
@@ -64,17 +84,25 @@ impl ModelSource {
     pub fn resolve_in(
         cache: &Path,
         folder: &Path,
-        recipe: Option<Recipe>,
+        wanted: impl Into<Wanted>,
         progress: &mut dyn FnMut(&Progress<'_>),
         cancel: &AtomicBool,
     ) -> Result<Self> {
+        let Wanted { recipe, text_only } = wanted.into();
         let folder = if builtin::is_meant(folder) { builtin::folder() } else { folder };
         let built_in = builtin::is_meant(folder);
+        if !built_in && let Some(chosen) = gguf::choose(folder)? {
+            let how = How { recipe: recipe.unwrap_or_default(), text_only };
+            let cached = cached_gguf(cache, &chosen, how)?;
+            let (model, notes) = open_cached(&cached, &chosen.text, how, progress, cancel)?;
+            let files = model.folder().to_owned();
+            return Ok(Self { name: chosen.name, folder: folder.to_owned(), files, model, notes });
+        }
         if !built_in && !folder.is_dir() {
             let what =
-                if folder.exists() { "this is a file, not a folder" } else { "there is no such folder" };
+                if folder.exists() { "this is a file, and no GGUF file" } else { "there is no such folder" };
             return Err(Error::new(DOING, what).at_path(folder).help(
-                "give the folder of a Qwen3-VL checkpoint, or of a model made by ocelli convert; \
+                "give the folder of a Qwen3-VL checkpoint, or of a model made by ocelli convert, or a GGUF file; \
                  or demo, the small model inside this program",
             ));
         }
@@ -87,11 +115,11 @@ impl ModelSource {
                 if let Some(model) = &other {
                     check_can_become(model, recipe)?;
                 }
-                open_cached(&cached_folder(cache, folder, recipe)?, folder, recipe, progress, cancel)?
+                open_cached(&cached_folder(cache, folder, recipe)?, folder, recipe.into(), progress, cancel)?
             }
         };
         let name = if built_in { builtin::FULL_NAME.to_owned() } else { folder_name(folder) };
-        Ok(Self { name, folder: folder.to_owned(), model, notes })
+        Ok(Self { name, folder: folder.to_owned(), files: folder.to_owned(), model, notes })
     }
 }
 
@@ -108,7 +136,7 @@ fn check_can_become(model: &ConvertedModel, asked: Recipe) -> Result<()> {
 fn open_cached(
     cached: &Path,
     folder: &Path,
-    recipe: Recipe,
+    how: How,
     progress: &mut dyn FnMut(&Progress<'_>),
     cancel: &AtomicBool,
 ) -> Result<(ConvertedModel, Vec<String>)> {
@@ -126,7 +154,7 @@ fn open_cached(
     if let Some(all) = cached.parent() {
         remove_all_stale(all);
     }
-    match convert(folder, cached, recipe, progress, cancel) {
+    match convert(folder, cached, how, progress, cancel) {
         Ok(report) => Ok((ConvertedModel::open(cached)?, report.notes)),
         // Another process may have been converting the same checkpoint, and been faster.
         Err(_) if ConvertedModel::is_converted(cached) => Ok((ConvertedModel::open(cached)?, Vec::new())),
@@ -139,14 +167,37 @@ fn open_cached(
 /// # Errors
 /// There is no configuration in `folder`.
 pub fn cached_folder(cache: &Path, folder: &Path, recipe: Recipe) -> Result<PathBuf> {
+    Ok(named_in_cache(cache, &folder_name(folder), recipe, &cache_key(folder, recipe)?))
+}
+
+fn named_in_cache(cache: &Path, name: &str, recipe: Recipe, key: &str) -> PathBuf {
     // The name in front is for people who look into their cache.
-    let name: String = folder_name(folder)
+    let name: String = name
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' })
         .take(60)
         .collect();
-    let key = cache_key(folder, recipe)?;
-    Ok(cache.join("converted").join(format!("{}-{recipe}-{key}", name.trim_start_matches('.'))))
+    cache.join("converted").join(format!("{}-{recipe}-{key}", name.trim_start_matches('.')))
+}
+
+/// Where the conversion of GGUF files is, or would be: the key is of the files' names, sizes and times.
+fn cached_gguf(cache: &Path, chosen: &Chosen, how: How) -> Result<PathBuf> {
+    /// To be raised where the same files are to give another result.
+    const VERSION: u32 = 1;
+    let mut hash = Sha256::new();
+    let mut paths = gguf::Gguf::open(&chosen.text)?.paths().map(Path::to_owned).collect::<Vec<_>>();
+    paths.extend(chosen.vision.clone());
+    // Texts only makes a difference where there is nothing else.
+    let text_only = how.text_only && chosen.vision.is_none();
+    hash.update(format!("gguf {VERSION} {FORMAT_VERSION} {} {text_only} {}", how.recipe, paths.len()));
+    for path in paths {
+        let metadata = std::fs::metadata(&path).map_err(|e| Error::new(DOING, e).at_path(&path))?;
+        let time = metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        let name = folder_name(&path);
+        let nanoseconds = time.map_or(0, |t| t.as_nanos());
+        hash.update(format!("{} {name} {} {nanoseconds} ", name.len(), metadata.len()));
+    }
+    Ok(named_in_cache(cache, &chosen.name, how.recipe, &hex(&hash.finalize()[..8])))
 }
 
 /// The folder in which Ocelli keeps what it can make again: `OCELLI_CACHE`, or the system's place for caches.

@@ -42,6 +42,12 @@ pub fn deepstack_merger(index: usize, tail: &str) -> String {
     format!("model.visual.deepstack_merger_list.{index}.{tail}")
 }
 
+/// Whether a tensor belongs to the vision tower or its mergers.
+#[must_use]
+pub fn is_vision(name: &str) -> bool {
+    name.starts_with("model.visual.")
+}
+
 /// What a tensor is for; the recipe decides by this how it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TensorKind {

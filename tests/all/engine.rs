@@ -35,6 +35,7 @@ const ROOM: LoadOptions = LoadOptions {
     prefill_rows: 128,
     pacing: Pacing::HEADLESS,
     memory_limit_bytes: None,
+    text_only: false,
 };
 
 #[test]

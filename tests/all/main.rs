@@ -23,6 +23,7 @@ mod end_to_end;
 mod engine;
 mod faults;
 mod front_end;
+mod gguf;
 mod hub;
 mod kernels;
 mod matrix_products;

@@ -205,6 +205,8 @@ pub fn info() -> ModelInfo {
         },
         defaults: GenerationDefaults::default(),
         image_tokens: (4, 1024),
+        takes_pictures: true,
+        notes: Vec::new(),
         takes_clips: false,
         preprocessors: Preprocessors {
             image: PreprocessorConfig {

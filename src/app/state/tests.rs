@@ -79,6 +79,8 @@ fn info() -> ModelInfo {
         },
         defaults: GenerationDefaults { do_sample: true, temperature: 0.7, ..GenerationDefaults::default() },
         image_tokens: (4, 16_384),
+        takes_pictures: true,
+        notes: Vec::new(),
         takes_clips: false,
         preprocessors: preprocessors(),
     }

@@ -1,4 +1,4 @@
-//! What a conversion reads: a hub checkpoint, or a converted int8 model whose weights are multiplied out again.
+//! What a conversion reads: a hub checkpoint, GGUF files, or a converted int8 model whose weights are multiplied out again.
 
 use std::ops::Range;
 use std::path::Path;
@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::ModelConfig;
 use crate::model::converted::ConvertedModel;
-use crate::model::recipe::{Recipe, Storage};
+use crate::model::gguf::{self, GgufModel};
+use crate::model::recipe::{Recipe, Storage, StoredTensor};
 use crate::model::tensor_names::HEAD;
 
 /// What is converted.
@@ -15,6 +16,8 @@ use crate::model::tensor_names::HEAD;
 pub(super) enum Origin {
     /// As on the hub.
     Hub(Box<Checkpoint>),
+    /// GGUF files of llama.cpp.
+    Gguf(Box<GgufModel>),
     /// An int8 model, and its configuration; its head is its own there if it is in the files.
     Int8(Box<ConvertedModel>, Box<ModelConfig>),
 }
@@ -25,11 +28,15 @@ pub(crate) fn can_multiply_out(from: Recipe, to: Recipe) -> bool {
 }
 
 impl Origin {
-    /// Opens what is in `folder`, for converting it with `recipe`.
+    /// Opens what is in `folder`, or a GGUF file, for converting it with `recipe`. `text_only`: GGUF files may lack the
+    /// vision tower.
     ///
     /// # Errors
-    /// Neither a checkpoint nor an int8 model, or one that this recipe cannot be made from.
-    pub fn open(folder: &Path, recipe: Recipe, doing: &str) -> Result<Self> {
+    /// None of the three, or one that this recipe cannot be made from.
+    pub fn open(folder: &Path, recipe: Recipe, text_only: bool, doing: &str) -> Result<Self> {
+        if let Some(chosen) = gguf::choose(folder)? {
+            return Ok(Self::Gguf(Box::new(GgufModel::open(&chosen, text_only)?)));
+        }
         if !ConvertedModel::is_converted(folder) {
             return Ok(Self::Hub(Box::new(Checkpoint::open(folder)?)));
         }
@@ -50,14 +57,16 @@ impl Origin {
     pub fn config(&self) -> &ModelConfig {
         match self {
             Self::Hub(checkpoint) => checkpoint.config(),
+            Self::Gguf(model) => model.config(),
             Self::Int8(_, config) => config,
         }
     }
 
-    /// The folder.
+    /// The folder, or the GGUF text file.
     pub fn folder(&self) -> &Path {
         match self {
             Self::Hub(checkpoint) => checkpoint.folder(),
+            Self::Gguf(model) => model.path(),
             Self::Int8(model, _) => model.folder(),
         }
     }
@@ -66,14 +75,16 @@ impl Origin {
     pub fn total_bytes(&self) -> u64 {
         match self {
             Self::Hub(checkpoint) => checkpoint.files().total_bytes(),
+            Self::Gguf(model) => model.total_bytes(),
             Self::Int8(model, _) => model.weight_bytes(),
         }
     }
 
     /// What is odd about it, or to be known about the result, one sentence each.
-    pub fn notes(&self, recipe: Recipe) -> Vec<String> {
+    pub fn notes(&self, recipe: Recipe, plan: &[StoredTensor]) -> Vec<String> {
         match self {
             Self::Hub(checkpoint) => checkpoint.notes().to_vec(),
+            Self::Gguf(model) => model.notes(recipe, plan),
             Self::Int8(model, config) => {
                 let exact = match recipe {
                     Recipe::F32 => "exact in f32, so it computes with the same weights",
@@ -95,6 +106,7 @@ impl Origin {
     pub fn type_name(&self, name: &str) -> Result<&'static str> {
         match self {
             Self::Hub(checkpoint) => Ok(checkpoint.files().tensor(name)?.dtype.name()),
+            Self::Gguf(model) => model.type_name(name),
             Self::Int8(model, _) => Ok(match model.storage(name)? {
                 Storage::Int8 => "I8",
                 Storage::F16 => "F16",
@@ -111,7 +123,40 @@ impl Origin {
                 checkpoint.files().release(name, rows);
                 Ok(())
             }
+            Self::Gguf(model) => model.read_f32(name, &rows, out),
             Self::Int8(model, _) => model.read_f32(name, rows, out),
+        }
+    }
+
+    /// Appends rows of a tensor that is in int8 blocks like ours already, bit for bit: quants and scales. False, and nothing
+    /// appended, for any other.
+    pub fn read_int8(
+        &self,
+        name: &str,
+        rows: &Range<usize>,
+        quants: &mut Vec<u8>,
+        scales: &mut Vec<u8>,
+    ) -> Result<bool> {
+        match self {
+            Self::Gguf(model) => model.read_int8(name, rows, quants, scales),
+            Self::Hub(_) | Self::Int8(..) => Ok(false),
+        }
+    }
+
+    /// Whether it has a vision tower.
+    pub fn has_vision(&self) -> bool {
+        match self {
+            Self::Hub(_) => true,
+            Self::Gguf(model) => model.has_vision(),
+            Self::Int8(model, _) => model.has_vision(),
+        }
+    }
+
+    /// The small files of a model that are not on the disk as such, by name.
+    pub fn side_files(&self) -> Option<&[(String, Vec<u8>)]> {
+        match self {
+            Self::Gguf(model) => Some(model.side_files()),
+            Self::Hub(_) | Self::Int8(..) => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Whether a `tokenizer.json` belongs to a configuration: a light look at its ids, long before it is used.
 
 use std::fmt;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -70,10 +70,16 @@ impl<'de> Deserialize<'de> for LargestId {
 /// # Errors
 /// The file is missing or no tokenizer, or contradicts the configuration.
 pub(super) fn check(path: &Path, config: &ModelConfig) -> Result<()> {
-    let bad = |cause: String| {
-        Error::new(DOING, cause).at_path(path).help("use the tokenizer.json that came with these weights")
-    };
-    let file = builtin::open(path).map_err(|e| bad(e.to_string()))?;
+    let help = "use the tokenizer.json that came with these weights";
+    builtin::open(path)
+        .map_err(|e| Error::new(DOING, e))
+        .and_then(|file| check_read(file, config))
+        .map_err(|e| e.at_path(path).help(help))
+}
+
+/// [`check`] of the bytes of a `tokenizer.json`.
+pub(super) fn check_read(file: impl Read, config: &ModelConfig) -> Result<()> {
+    let bad = |cause: String| Error::new(DOING, cause);
     let tokenizer: Tokenizer = serde_json::from_reader(BufReader::with_capacity(1 << 18, file))
         .map_err(|e| bad(format!("the file is not a tokenizer: {e}")))?;
     let largest = tokenizer.added_tokens.iter().map(|added| added.id).fold(tokenizer.model.vocab.0, u64::max);

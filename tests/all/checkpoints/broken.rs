@@ -33,7 +33,7 @@ fn missing_and_truncated_files_are_named_with_what_is_missing() {
     refused(&["hub", "neither model.safetensors nor"], |s| {
         fs::remove_file(s.hub().join(WEIGHTS)).expect("removed");
     });
-    refused(&["hub", "model.gguf", "does not read"], |s| {
+    refused(&["hub", "model.gguf", "GGUF file"], |s| {
         fs::rename(s.hub().join(WEIGHTS), s.hub().join("model.gguf")).expect("renamed");
     });
     refused(&["adapter_model.safetensors", "LoRA"], |s| {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock};
 
-use ocelli::gpu::{Gpu, GpuOptions, Pacing};
+use ocelli::gpu::{Gpu, GpuOptions};
 use ocelli::model::converted::ConvertedModel;
 use ocelli::model::loaded::{LoadOptions, LoadedModel};
 use ocelli::model::recipe::Recipe;
@@ -47,18 +47,7 @@ pub fn converted(checkpoint: &str, recipe: Recipe) -> ConvertedModel {
 }
 
 pub fn load_on(gpu: &Gpu, checkpoint: &str, recipe: Recipe) -> LoadedModel {
-    load_with(
-        gpu,
-        checkpoint,
-        recipe,
-        LoadOptions {
-            context: 1024,
-            up_to: false,
-            prefill_rows: 256,
-            pacing: Pacing::HEADLESS,
-            memory_limit_bytes: None,
-        },
-    )
+    load_with(gpu, checkpoint, recipe, LoadOptions { context: 1024, up_to: false, ..LoadOptions::default() })
 }
 
 pub fn load_with(gpu: &Gpu, checkpoint: &str, recipe: Recipe, options: LoadOptions) -> LoadedModel {
