@@ -3,6 +3,7 @@
 
 mod answers;
 mod attachments;
+mod elsewhere;
 mod library;
 mod messages;
 
@@ -27,6 +28,7 @@ use crate::model::recipe::Recipe;
 
 pub use answers::Obstacle;
 pub use attachments::ReadFile;
+pub use elsewhere::{Elsewhere, ModelList};
 pub use library::News;
 pub use messages::{Undo, Undoable};
 
@@ -150,6 +152,8 @@ pub struct State {
     sample: Option<ChosenSample>,
     /// Files that cannot be had from the history, and why.
     pub lost_files: HashMap<Hash, Error>,
+    /// Servers that can answer instead of the model.
+    pub elsewhere: Elsewhere,
     /// The settings were changed by the user: new conversations take them over.
     pub(super) settings_touched: bool,
     recipe: Option<Recipe>,
@@ -184,6 +188,7 @@ impl State {
             device_lost: false,
             sample: None,
             lost_files: HashMap::new(),
+            elsewhere: Elsewhere::default(),
             settings_touched: false,
             recipe,
             context,
@@ -232,6 +237,7 @@ impl State {
             || !self.waiting.is_empty()
             || matches!(self.model, ModelState::Loading(_))
             || matches!(self.preview, Some(Preview::Making(..)))
+            || self.elsewhere.is_busy()
     }
 
     fn new_id(&mut self) -> u64 {
@@ -274,7 +280,7 @@ impl State {
 
     /// Loads a model in place of the one there is. The conversation stays.
     pub fn open_model(&mut self, folder: &Path, backend: &mut dyn Backend) {
-        self.stop_all();
+        self.stop_here();
         if let ModelState::Loading(loading) = &self.model {
             loading.load.cancel.cancel();
         }
@@ -313,6 +319,7 @@ impl State {
         self.poll_answers(now);
         self.try_waiting(backend, now);
         self.poll_preview();
+        self.elsewhere.poll();
         self.end_hidden_edit();
         self.forget_others();
         self.undo.retain(|undoable| undoable.until > now);

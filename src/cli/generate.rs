@@ -137,7 +137,8 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
                 return Ok(());
             }
             AnswerEvent::Failed(error) => return Err(error),
-            AnswerEvent::Text(_) | AnswerEvent::Vision { .. } | AnswerEvent::Prefill { .. } => {}
+            // The others are of servers elsewhere.
+            _ => {}
         }
     }
     Err(Error::new("answering", "the engine stopped without a word").help("please report this"))

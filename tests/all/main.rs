@@ -26,6 +26,7 @@ mod kernels;
 mod matrix_products;
 mod parity;
 mod played;
+mod remote;
 mod sampling;
 mod screenshots;
 mod snapshots;
