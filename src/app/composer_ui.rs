@@ -56,6 +56,7 @@ pub(super) fn composer_ui(
     }
     attachments_ui(ui, state, &state.chat.draft, pictures, commands);
     let hint = match state.model_info() {
+        _ if state.answering_server().is_some() => t.question_hint,
         Some(_) if state.chat.draft.pictures.is_empty() => t.question_hint,
         Some(_) => t.question_hint_pictures,
         None => t.question_hint_no_model,

@@ -6,6 +6,7 @@ use super::actions::Action;
 use super::command::Command;
 use super::composer_ui::obstacle_text;
 use super::samples::Shown;
+use super::servers_ui::place_ui;
 use super::state::{ModelState, State};
 use super::texts::{Texts, fill, texts};
 use crate::model::builtin;
@@ -26,6 +27,13 @@ pub(super) fn empty_ui(ui: &mut Ui, state: &State, samples: &[Shown], commands: 
         let height = ui.available_height();
         ui.vertical_centered(|ui| {
             match &state.model {
+                _ if !state.answers_here() => {
+                    ui.add_space((height * 0.12).max(8.0));
+                    words_ui(ui, |ui| {
+                        ready_ui(ui, t, commands);
+                        place_ui(ui, state, t);
+                    });
+                }
                 ModelState::None => {
                     ui.add_space((height * 0.28).max(8.0));
                     words_ui(ui, |ui| no_model_ui(ui, state, t, commands));
@@ -53,7 +61,7 @@ pub(super) fn empty_ui(ui: &mut Ui, state: &State, samples: &[Shown], commands: 
                 }
             }
             samples_ui(ui, state, samples, t, commands);
-            if state.is_demo() {
+            if state.is_demo() && state.answers_here() {
                 ui.add_space(16.0);
                 words_ui(ui, |ui| real_model_ui(ui, t, commands));
             }

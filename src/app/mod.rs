@@ -31,6 +31,7 @@ mod preferences;
 mod progress;
 mod prompt_ui;
 mod samples;
+mod servers_ui;
 mod settings;
 mod settings_ui;
 mod state;

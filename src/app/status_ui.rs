@@ -116,7 +116,12 @@ pub(super) fn figures_text(figures: &Figures, seed: Option<u64>, t: &Texts) -> S
 /// What is known of an answer from a server, on a line.
 #[must_use]
 pub(super) fn remote_figures_text(figures: &RemoteFigures, t: &Texts) -> String {
-    let mut facts: Vec<String> = ended_text(figures.reason, t).map(str::to_owned).into_iter().collect();
+    let ended = match figures.reason {
+        // Whether its context is full or it stops everyone there is not told.
+        StopReason::ContextFull => Some(t.ended_server_limit),
+        reason => ended_text(reason, t),
+    };
+    let mut facts: Vec<String> = ended.map(str::to_owned).into_iter().collect();
     facts.extend(figures.new_tokens.map(|n| tokens(n, t)));
     facts.extend(figures.tok_s.map(style::rate));
     facts.extend(figures.ttft_secs.map(|secs| fill(t.first_token_after, &[("time", &style::secs(secs))])));

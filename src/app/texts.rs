@@ -415,6 +415,7 @@ texts! {
     thoughts: "Thoughts", "Gedanken";
     coming_in: "Coming in: {n} pieces", "Kommt an: {n} Stücke";
     seen_from_here: "seen from here", "von hier gesehen";
+    ended_server_limit: "ended at the server's limit", "an der Grenze des Servers geendet";
     took: "{time} in all", "{time} insgesamt";
 
     // The system's dialogs.

@@ -5,6 +5,7 @@ use egui::{Label, RichText, Ui};
 use super::actions::Action;
 use super::command::Command;
 use super::prompt_ui::context_ui;
+use super::servers_ui::place_ui;
 use super::state::{LoadStep, Loading, ModelState, State};
 use super::texts::{Texts, fill, texts};
 use super::{menus_ui, status_ui, style};
@@ -38,6 +39,8 @@ pub(super) fn top_bar_ui(
                 commands.push(Command::Do(Action::ToggleSettings));
             }
             match &state.model {
+                // How large a server's context is, is not known.
+                ModelState::Ready(_) if !state.answers_here() => {}
                 ModelState::Ready(_) => context_ui(ui, state, BAR_WIDTH),
                 ModelState::Loading(loading) => loading_ui(ui, loading, t, commands),
                 ModelState::None => {}
@@ -50,6 +53,10 @@ pub(super) fn top_bar_ui(
 }
 
 fn model_ui(ui: &mut Ui, state: &State, adapter: &str, t: &Texts) {
+    if !state.answers_here() {
+        place_ui(ui, state, t);
+        return;
+    }
     match &state.model {
         ModelState::None => {
             ui.add(Label::new(RichText::new(format!("{} · {adapter}", t.no_model)).weak()).truncate());

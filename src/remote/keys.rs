@@ -186,19 +186,24 @@ impl Keys {
         }
     }
 
+    /// Holds a key for an address until it is kept or the program ends; waits for nobody.
+    pub fn hold(&self, base_url: &str, key: &Key) {
+        let _ = self.this_run.set(base_url, Some(key));
+    }
+
     /// Keeps a key for an address in the store, or, where that cannot be, for this run. May wait for the user.
     #[must_use]
     pub fn keep(&self, base_url: &str, key: &Key) -> Where {
+        self.hold(base_url, key);
         match self.store.set(base_url, Some(key)) {
-            Ok(()) => {
-                let _ = self.this_run.set(base_url, None);
-                Where::Kept
-            }
-            Err(error) => {
-                let _ = self.this_run.set(base_url, Some(key));
-                Where::ThisRun(error)
-            }
+            Ok(()) => Where::Kept,
+            Err(error) => Where::ThisRun(error),
         }
+    }
+
+    /// Holds the key of an address no longer; one that is kept stays.
+    pub fn drop_held(&self, base_url: &str) {
+        let _ = self.this_run.set(base_url, None);
     }
 
     /// Forgets the key of an address everywhere. May wait for the user.
@@ -206,7 +211,7 @@ impl Keys {
     /// # Errors
     /// The store keeps it.
     pub fn forget(&self, server: &Server) -> Result<()> {
-        self.this_run.set(&server.base_url, None)?;
+        self.drop_held(&server.base_url);
         if server.has_key { self.store.set(&server.base_url, None) } else { Ok(()) }
     }
 }

@@ -29,6 +29,7 @@ mod played;
 mod remote;
 mod sampling;
 mod screenshots;
+mod servers;
 mod snapshots;
 mod support;
 mod window;

@@ -651,7 +651,7 @@ impl State {
                 AnswerEvent::Finished(summary) => {
                     let figures = Figures::from(&*summary);
                     self.finished(answering, &summary.text, summary.reason, |about| {
-                        about.figures = Some(figures)
+                        about.figures = Some(figures);
                     });
                     return false;
                 }

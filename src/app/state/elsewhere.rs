@@ -2,21 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::TryRecvError;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use super::{Obstacle, State, engine_gone};
 use crate::app::chat::Chat;
-use crate::engine::{Answer, Request, Wake};
+use crate::engine::{Answer, ModelInfo, Request, Wake};
 use crate::error::{Error, ErrorKind, Result};
-use crate::remote::{self, Ask, Choosing, Key, Keys, Limits, Listing, MemoryStore, Server};
+use crate::remote::{self, Ask, Choosing, Key, Keys, Limits, Listed, Listing, MemoryStore, Server, Where};
 
 /// How a list of models goes.
 #[derive(Debug)]
 pub enum ModelList {
     /// It has been asked for.
     Asked(Listing),
-    /// It has come; it is with the server.
-    There,
+    /// It has come.
+    There(Listed),
     /// It has not, and why.
     Failed(Error),
 }
@@ -31,6 +31,9 @@ pub struct Elsewhere {
     pub limits: Limits,
     /// Their lists of models, by address, in this run of the program.
     pub lists: HashMap<String, ModelList>,
+    /// Keys that are held for this run only, by address, and why.
+    pub key_trouble: HashMap<String, Error>,
+    keeping: Vec<(String, Receiver<Where>)>,
     pub(in crate::app) wake: Wake,
 }
 
@@ -48,6 +51,8 @@ impl Default for Elsewhere {
             keys: Keys::new(Arc::new(MemoryStore::default())),
             limits: Limits::default(),
             lists: HashMap::new(),
+            key_trouble: HashMap::new(),
+            keeping: Vec::new(),
             wake: Arc::new(|| {}),
         }
     }
@@ -70,8 +75,76 @@ impl Elsewhere {
         }
     }
 
+    /// Is a key of this server on its way into the keyring?
+    #[must_use]
+    pub fn is_keeping(&self, base_url: &str) -> bool {
+        self.keeping.iter().any(|(address, _)| address == base_url)
+    }
+
+    /// Keeps a key away from the window's thread: a keyring may ask the user. Until then it is held in memory.
+    fn keep_key(&mut self, base_url: &str, key: Key) {
+        self.keys.hold(base_url, &key);
+        self.key_trouble.remove(base_url);
+        let (sender, receiver) = channel();
+        let (keys, address, wake) = (self.keys.clone(), base_url.to_owned(), Arc::clone(&self.wake));
+        let run = move || {
+            let _ = sender.send(keys.keep(&address, &key));
+            wake();
+        };
+        match std::thread::Builder::new().name("keyring".into()).spawn(run) {
+            Ok(_) => self.keeping.push((base_url.to_owned(), receiver)),
+            Err(error) => {
+                let error = Error::new("putting the server's key into the keyring", error);
+                self.key_trouble.insert(base_url.to_owned(), error);
+            }
+        }
+    }
+
+    /// Forgets the key of a server.
+    pub fn forget_key(&mut self, base_url: &str) {
+        self.key_trouble.remove(base_url);
+        self.keeping.retain(|(address, _)| address != base_url);
+        let Some(server) = self.servers.iter_mut().find(|server| server.base_url == base_url) else { return };
+        let before = server.clone();
+        server.has_key = false;
+        self.keys.drop_held(base_url);
+        let keys = self.keys.clone();
+        let run = move || {
+            if let Err(error) = keys.forget(&before) {
+                tracing::warn!("{error}");
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("keyring".into()).spawn(run) {
+            tracing::warn!("forgetting a key: {error}");
+        }
+    }
+
+    /// Forgets a server and its key.
+    pub fn remove(&mut self, base_url: &str) {
+        self.forget_key(base_url);
+        self.lists.remove(base_url);
+        self.servers.retain(|server| server.base_url != base_url);
+    }
+
     /// Takes in the lists that have come.
     pub(super) fn poll(&mut self) {
+        let mut kept = Vec::new();
+        self.keeping.retain(|(base_url, receiver)| match receiver.try_recv() {
+            Err(TryRecvError::Empty) => true,
+            Ok(place) => {
+                kept.push((base_url.clone(), place));
+                false
+            }
+            Err(TryRecvError::Disconnected) => false,
+        });
+        for (base_url, place) in kept {
+            if let Some(server) = self.servers.iter_mut().find(|server| server.base_url == base_url) {
+                server.has_key = place == Where::Kept;
+            }
+            if let Where::ThisRun(error) = place {
+                self.key_trouble.insert(base_url, error);
+            }
+        }
         let mut came = Vec::new();
         for (base_url, list) in &mut self.lists {
             let ModelList::Asked(listing) = list else { continue };
@@ -82,8 +155,8 @@ impl Elsewhere {
             };
             match result {
                 Ok(listed) => {
-                    came.push((base_url.clone(), listed));
-                    *list = ModelList::There;
+                    came.push((base_url.clone(), listed.clone()));
+                    *list = ModelList::There(listed);
                 }
                 Err(error) => *list = ModelList::Failed(error),
             }
@@ -99,7 +172,7 @@ impl Elsewhere {
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        self.lists.values().any(|list| matches!(list, ModelList::Asked(_)))
+        !self.keeping.is_empty() || self.lists.values().any(|list| matches!(list, ModelList::Asked(_)))
     }
 
     /// Why the server that a chat has chosen cannot answer; `None`: it can be asked.
@@ -147,6 +220,42 @@ impl State {
     pub fn answering_server(&self) -> Option<(&Server, &str)> {
         let chosen = self.chat.settings.answers_from.as_ref()?;
         Some((self.elsewhere.server(&chosen.base_url)?, chosen.model.trim()))
+    }
+
+    /// Keeps a server, in place of the one that had the address `before`, and its key where one was typed. Chats in memory that
+    /// had chosen it follow it to another address; its key does not.
+    pub fn save_server(&mut self, before: Option<&str>, server: Server, key: Option<Key>) {
+        let base_url = server.base_url.clone();
+        if let Some(before) = before.filter(|before| *before != base_url) {
+            let chats = std::iter::once(&mut self.chat).chain(self.others.values_mut());
+            let chosen =
+                chats.map(|chat| &mut chat.settings).chain(std::iter::once(&mut self.usual_settings));
+            for chosen in chosen.filter_map(|settings| settings.answers_from.as_mut()) {
+                if chosen.base_url == before {
+                    chosen.base_url.clone_from(&base_url);
+                }
+            }
+            self.elsewhere.forget_key(before);
+        }
+        let known = before.unwrap_or(&base_url);
+        match self.elsewhere.servers.iter_mut().find(|known_server| known_server.base_url == known) {
+            Some(place) => *place = server,
+            None => self.elsewhere.servers.push(server),
+        }
+        if let Some(ModelList::There(listed)) = self.elsewhere.lists.get(&base_url)
+            && let Some(server) = self.elsewhere.servers.iter_mut().find(|server| server.base_url == base_url)
+        {
+            (server.models, server.software) = (listed.models.clone(), listed.software.clone());
+        }
+        if let Some(key) = key {
+            self.elsewhere.keep_key(&base_url, key);
+        }
+    }
+
+    /// The loaded model, where it is the one that answers in the conversation on the screen.
+    #[must_use]
+    pub fn local_model(&self) -> Option<&ModelInfo> {
+        self.model_info().filter(|_| self.answers_here())
     }
 
     /// Do answers in the conversation on the screen come from this machine?

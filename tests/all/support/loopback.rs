@@ -1,10 +1,15 @@
 //! A server on this machine that does as it is told, for tests of what the program makes of servers. Only the standard library.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers say: this must be so")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a slow server is what is tested, and its threads end with the test"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -51,6 +56,7 @@ pub struct Loopback {
     pub url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     over: Arc<AtomicBool>,
+    came: Receiver<()>,
 }
 
 impl Loopback {
@@ -61,21 +67,28 @@ impl Loopback {
         let (seen, over) = (Arc::<Mutex<Vec<Seen>>>::default(), Arc::new(AtomicBool::new(false)));
         let (own_seen, own_over, script): (_, _, Arc<Script>) =
             (seen.clone(), over.clone(), Arc::new(script));
+        let (come, came) = channel();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if own_over.load(Ordering::Relaxed) {
                     return;
                 }
-                let (seen, over, script) = (own_seen.clone(), own_over.clone(), script.clone());
-                std::thread::spawn(move || serve(stream.unwrap(), &seen, &over, &*script));
+                let (seen, over, script, come) =
+                    (own_seen.clone(), own_over.clone(), script.clone(), come.clone());
+                std::thread::spawn(move || serve(stream.unwrap(), &seen, &over, &*script, &come));
             }
         });
-        Self { url, seen, over }
+        Self { url, seen, over, came }
     }
 
     /// A server that does the same with each request.
     pub fn always(steps: Vec<Do>) -> Self {
         Self::start(move |_, _| steps.clone())
+    }
+
+    /// Waits until the next request is there.
+    pub fn wait(&self) {
+        self.came.recv_timeout(Duration::from_secs(20)).unwrap();
     }
 
     /// What has come.
@@ -92,7 +105,7 @@ impl Drop for Loopback {
     }
 }
 
-fn serve(stream: TcpStream, seen: &Mutex<Vec<Seen>>, over: &AtomicBool, script: &Script) {
+fn serve(stream: TcpStream, seen: &Mutex<Vec<Seen>>, over: &AtomicBool, script: &Script, come: &Sender<()>) {
     let mut reader = BufReader::with_capacity(1, stream.try_clone().unwrap());
     let mut request = Seen::default();
     let mut line = String::new();
@@ -121,6 +134,7 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Seen>>, over: &AtomicBool, script: 
     if length > 0 && !steps.iter().any(|step| matches!(step, Do::Reset)) {
         reader.read_exact(&mut last).unwrap();
     }
+    let _ = come.send(());
     let mut stream = stream;
     stream.set_nodelay(true).unwrap();
     for step in steps {
