@@ -290,6 +290,10 @@ pub(super) fn choice_ui(
             [("server", &server.name), ("address", &server.base_url)];
         let words = format!("{} {}", fill(t.answers_come_from, &values), t.server_not_applied);
         ui.add(Label::new(RichText::new(words).small().weak()).wrap());
+        let mut left = !settings.own_sampling;
+        if ui.checkbox(&mut left, t.left_to_server).on_hover_text(t.left_to_server_hint).changed() {
+            settings.own_sampling = !left;
+        }
     } else if chosen.is_some() && settings.answers_from.is_some() {
         error_ui(ui, t.server_unknown);
     }

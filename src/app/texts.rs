@@ -389,7 +389,9 @@ texts! {
     servers_title: "Servers", "Server";
     servers_words: "A server that speaks OpenAI's chat completions (vLLM, llama.cpp, LM Studio, SGLang) can answer instead of this machine.", "Ein Server, der OpenAIs Chat Completions spricht (vLLM, llama.cpp, LM Studio, SGLang), kann statt dieses Rechners antworten.";
     servers_privacy: "Text and pictures of a chat go to the server that you choose for it, and to no other.", "Text und Bilder eines Chats gehen an den Server, den Sie für ihn wählen, und an keinen anderen.";
-    server_not_applied: "Clips go as single pictures. The range of image tokens is not applied. How tokens are chosen is left to the server until you change it here.", "Clips gehen als Einzelbilder. Der Bereich der Bildtokens gilt nicht. Wie Tokens gewählt werden, entscheidet der Server, bis Sie es hier ändern.";
+    server_not_applied: "Clips go as single pictures. The range of image tokens is not applied.", "Clips gehen als Einzelbilder. Der Bereich der Bildtokens gilt nicht.";
+    left_to_server: "Leave it to the server how tokens are chosen", "Dem Server überlassen, wie Tokens gewählt werden";
+    left_to_server_hint: "Without the tick, the settings below are sent", "Ohne Haken werden die Einstellungen unten gesendet";
     no_servers: "No server has been added yet.", "Noch kein Server hinzugefügt.";
     add_server: "Add a server", "Server hinzufügen";
     edit_server: "Change {name}", "{name} ändern";
@@ -413,7 +415,7 @@ texts! {
     waiting_elsewhere: "Waiting for the server", "Warten auf den Server";
     thinking_elsewhere: "The model is thinking", "Das Modell denkt nach";
     thoughts: "Thoughts", "Gedanken";
-    coming_in: "Coming in: {n} pieces", "Kommt an: {n} Stücke";
+    coming_in: "Coming in, pieces: {n}", "Kommt an, Stücke: {n}";
     seen_from_here: "seen from here", "von hier gesehen";
     ended_server_limit: "ended at the server's limit", "an der Grenze des Servers geendet";
     took: "{time} in all", "{time} insgesamt";

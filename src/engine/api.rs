@@ -273,11 +273,13 @@ pub struct RemoteSummary {
 }
 
 impl RemoteSummary {
-    /// Tokens a second as they arrived here, the first one not counted; `None`: not known.
+    /// Tokens a second as they arrived here, the first one not counted; `None`: not known, or they came all at once, which says
+    /// nothing of how fast they were made.
     #[must_use]
     pub fn tok_s(&self) -> Option<f64> {
+        const AT_ONCE_SECS: f64 = 0.05;
         let later = self.new_tokens?.checked_sub(1).filter(|n| *n > 0)?;
-        self.decode_secs.filter(|secs| *secs > 0.0).map(|secs| later as f64 / secs)
+        self.decode_secs.filter(|secs| *secs > AT_ONCE_SECS).map(|secs| later as f64 / secs)
     }
 }
 

@@ -11,6 +11,7 @@ use ocelli::model::sampler::Sampling;
 use ocelli::remote::{Ask, Choosing, Key, Keys, Limits, MemoryStore, Server, ask, list_models};
 use serde_json::json;
 
+use crate::commands::{Place, Run};
 use crate::support::loopback::*;
 
 const SECRET: &str = "sk-very-secret-0123";
@@ -384,4 +385,61 @@ fn models_are_listed_with_the_key_and_errors_are_told() {
     let error =
         list_models(&ask.server, &ask.keys, None, Arc::new(|| {})).result.recv().unwrap().unwrap_err();
     assert!(error.to_string().contains("no list of models"), "{error}");
+}
+
+#[test]
+fn the_command_line_asks_a_server_and_says_what_it_does_not_know() {
+    let piece = json!({"choices": [{"delta": {"content": "A cat."}, "logprobs": {"content": [{"token": "A cat.", "logprob": -0.5, "top_logprobs": [{"token": "A cat.", "logprob": -0.5}, {"token": "x", "logprob": -2.0}]}]}}]});
+    let server = Loopback::always(streamed(&format!("{}{}", event(&piece), ending("stop", 50, 3))));
+    let place = Place::new();
+    let picture = place.path("a.png");
+    image::RgbImage::new(8, 8).save(&picture).unwrap();
+    let ask = |more: &[&str], key: Option<&str>| {
+        let picture = picture.to_str().unwrap();
+        let arguments =
+            ["generate", "--server", &server.url, "--server-model", "big", "--image", picture, "What?"];
+        let mut command = place.command(&[&arguments, more].concat());
+        // No keyring of whoever runs the tests.
+        command.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere").env_remove("OCELLI_SERVER_KEY");
+        if let Some(key) = key {
+            command.env("OCELLI_SERVER_KEY", key);
+        }
+        Run::of(&mut command)
+    };
+    let run = ask(&["--temperature", "0.5", "--image-tokens", "64"], Some(SECRET));
+    assert_eq!((run.status, run.stdout.as_slice()), (Some(0), b"A cat.\n".as_slice()), "{}", run.stderr);
+    assert!(run.stderr.contains("not applied by servers: --image-tokens"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("50 prompt tokens") && run.stderr.contains("seen from here"),
+        "{}",
+        run.stderr
+    );
+    assert!(!run.stderr.contains(SECRET));
+    let run = ask(&["--json"], Some(SECRET));
+    let said: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(
+        (&said["text"], &said["new_tokens"], &said["seen_from_here"]),
+        (&json!("A cat."), &json!(3), &json!(true))
+    );
+    assert_eq!(said["tokens"][0]["logprob"], json!(-0.5));
+    assert_eq!(said["tokens"][0]["top"][1], json!(["x", -2.0]));
+    assert_eq!(said["reused_tokens"], json!(null));
+    let seen = server.seen();
+    assert_eq!(seen[0].header("authorization"), Some(format!("Bearer {SECRET}").as_str()));
+    let sent = seen[0].json();
+    assert_eq!((&sent["temperature"], sent.get("top_p"), &sent["model"]), (&json!(0.5), None, &json!("big")));
+    assert_eq!(sent["messages"][0]["content"].as_array().unwrap().len(), 2);
+
+    let refusing = Loopback::always(vec![page("401 Unauthorized", "text/plain", "", "")]);
+    let mut command = place.command(&["generate", "--server", &refusing.url, "--server-model", "m", "Hi"]);
+    command.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere").env_remove("OCELLI_SERVER_KEY");
+    let run = Run::of(&mut command);
+    assert_eq!((run.status, refusing.seen()[0].header("authorization")), (Some(1), None));
+    assert!(run.stderr.contains("it wants a key (401)"), "{}", run.stderr);
+    for (key, flags) in [("a b", vec!["--server", "x", "--server-model", "m"]), ("k", vec!["--server", "x"])]
+    {
+        let mut command = place.command(&[&["generate", "Hi"], flags.as_slice()].concat());
+        let run = Run::of(command.env("OCELLI_SERVER_KEY", key));
+        assert_ne!(run.status, Some(0));
+    }
 }

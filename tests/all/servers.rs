@@ -119,6 +119,34 @@ fn a_server_is_added_listed_chosen_and_answers_about_a_picture() {
 }
 
 #[test]
+fn sampling_is_the_servers_until_it_is_taken_over_and_images_and_stops_are_as_set() {
+    let server = cluster(saying("x"));
+    let mut window = connected(&server);
+    window.press(Modifiers::COMMAND, Press::Comma);
+    let ask = |window: &mut Window| {
+        window.harness.get_by_label("Question").focus();
+        window.run();
+        window.type_text("Hello?");
+        window.press_enter();
+        answered(window);
+        server.seen().pop().unwrap().json()
+    };
+    assert_eq!(ask(&mut window).get("temperature"), None);
+    window.click("Leave it to the server how tokens are chosen");
+    assert_eq!(ask(&mut window)["temperature"], json!(0.0));
+    window.click("Sample");
+    window.harness.state_mut().state.chat.settings.stop_lines = "END".into();
+    window.harness.state_mut().state.chat.settings.choose_image_tokens = true;
+    let asked = ask(&mut window);
+    assert_eq!((&asked["temperature"], &asked["stop"]), (&json!(1.0), &json!(["END"])));
+    assert!(asked["seed"].is_u64(), "each answer has its own");
+    window.click("Leave it to the server how tokens are chosen");
+    assert_eq!(ask(&mut window).get("seed"), None);
+    let names: Vec<String> = asked.as_object().unwrap().keys().cloned().collect();
+    assert!(names.iter().all(|name| !name.contains("pixels") && !name.contains("tokens")), "{names:?}");
+}
+
+#[test]
 fn nothing_is_sent_before_it_is_asked_for() {
     let server = cluster(saying("x"));
     let mut window = connected(&server);
@@ -154,7 +182,7 @@ fn an_answer_from_afar_is_stopped_asked_again_and_gone_on_with() {
     window.type_text("Tell");
     window.press_enter();
     window.wait_until(|state| state.chat.last().is_some_and(|last| last.text == "Once"));
-    assert!(window.see("Coming in: 1 pieces") && window.see("seen from here"));
+    assert!(window.see("Coming in, pieces: 1") && window.see("seen from here"));
     window.click("Stop");
     answered(&mut window);
     assert_eq!(window.state().chat.last().unwrap().state, MessageState::Stopped);
