@@ -248,14 +248,20 @@ mod tests {
 
     #[test]
     fn a_kept_key_is_found_again_and_forgotten_when_asked() {
-        let keys = Keys::new(Arc::new(MemoryStore::default()));
+        let store = Arc::new(MemoryStore::default());
         let key = Key::new("sk-1").unwrap();
+        let keys = Keys::new(store.clone());
         assert_eq!(keys.get(&server(true)).unwrap(), None);
         assert_eq!(keys.keep(&server(true).base_url, &key), Where::Kept);
-        assert_eq!(keys.get(&server(true)).unwrap(), Some(key));
-        assert_eq!(keys.get(&server(false)).unwrap(), None, "no keyring is asked where no key was kept");
+        assert_eq!(keys.get(&server(true)).unwrap(), Some(key.clone()));
+        let next_run = Keys::new(store.clone());
+        assert_eq!(next_run.get(&server(false)).unwrap(), None, "no keyring is asked where no key was kept");
+        assert_eq!(next_run.get(&server(true)).unwrap(), Some(key));
         keys.forget(&server(true)).unwrap();
-        assert_eq!(keys.get(&server(true)).unwrap(), None);
+        assert_eq!(
+            (keys.get(&server(true)).unwrap(), store.get(&server(true).base_url).unwrap()),
+            (None, None)
+        );
     }
 
     #[test]

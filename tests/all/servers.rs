@@ -67,6 +67,8 @@ fn a_server_is_added_listed_chosen_and_answers_about_a_picture() {
         window.type_text(text);
     }
     assert_eq!(window.harness.unnamed_widgets(), Vec::<String>::new());
+    assert!(window.harness.query_all_by_value(SECRET).next().is_none(), "screen readers do not read the key");
+    assert!(window.harness.query_all_by_value("Cluster").next().is_some());
     window.click("List models");
     window.wait_until(|state| {
         state.elsewhere.lists.values().all(|list| !matches!(list, ocelli::app::ModelList::Asked(_)))
