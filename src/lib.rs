@@ -1,7 +1,7 @@
 //! Ocelli talks about pictures: Qwen3-VL in one process, on WGSL kernels of its own.
 //!
-//! Rooms, from top to bottom (imports point down only): `app` and `cli`, then `chat`, `engine` and
-//! `hub`, then `model`, then `gpu`. `ARCHITECTURE.md` is the map.
+//! Rooms, from top to bottom (imports point down only): `app` and `cli`, then `remote` and `engine`,
+//! then `chat`, then `model`, then `gpu`. `ARCHITECTURE.md` is the map.
 
 pub mod app;
 pub mod chat;
@@ -11,5 +11,6 @@ pub mod error;
 pub mod gpu;
 pub mod hub;
 pub mod model;
+pub mod remote;
 
 pub use error::{Error, ErrorKind, Result};

@@ -16,6 +16,8 @@ pub enum Action {
     OpenModel,
     /// Load the model in this program.
     UseDemo,
+    /// Servers that can answer instead of this machine.
+    OpenServers,
     /// Choose pictures for the question.
     AddPictures,
     /// Choose a folder of frames for the question.
@@ -151,6 +153,7 @@ pub const TABLE: &[Row] = rows! {
     File, 1: Models, models_and_more, Some(command(Key::M));
     File, 0: OpenModel, open_model, Some(command(Key::O));
     File, 0: UseDemo, use_demo, None;
+    File, 0: OpenServers, servers, None;
     File, 1: AddPictures, add_pictures, Some(command(Key::I));
     File, 0: AddFrames, add_frames, None;
     File, 1: ExportChat, export_chat, Some(command(Key::E));

@@ -46,7 +46,7 @@ fn clip_cost(
 
 /// Image tokens of a whole draft, as far as its pictures are read.
 pub(super) fn draft_cost(state: &State, draft: &Draft) -> Option<usize> {
-    let info = state.model_info()?;
+    let info = state.local_model()?;
     let range = state.chat.settings.image_token_range();
     let mut total = 0;
     for unit in draft.pictures.chunk_by(one_clip) {
@@ -218,7 +218,7 @@ fn state_ui(ui: &mut Ui, state: &State, picture: &Attached, t: &Texts) {
         }
         PictureState::Ready(hash, width, height) => {
             let mut text = format!("{width}×{height}");
-            let info = state.model_info();
+            let info = state.local_model();
             let range = state.chat.settings.image_token_range();
             let frames = state.files.get(hash).map_or(1, |file| file.frames);
             let cost = info.and_then(|info| match picture.kind {

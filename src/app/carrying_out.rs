@@ -12,6 +12,8 @@ use super::history_ui::Naming;
 use super::message_list::ScrollTo;
 use super::pictures::Origin;
 use super::preferences::Preset;
+use super::servers_ui::ServersView;
+use super::settings::Settings;
 use super::texts::set_language;
 use super::viewing::Viewing;
 use super::window::WindowApp;
@@ -124,7 +126,9 @@ impl WindowApp {
             Command::SavePreset(name) => self.save_preset(&name),
             Command::UsePreset(index) => {
                 if let Some(preset) = self.preferences.presets.get(index) {
-                    state.chat.settings.clone_from(&preset.settings);
+                    // A preset says how answers are made; where they come from is the chat's.
+                    let answers_from = state.chat.settings.answers_from.take();
+                    state.chat.settings = Settings { answers_from, ..preset.settings.clone() };
                     state.settings_touched = true;
                 }
             }
@@ -137,6 +141,10 @@ impl WindowApp {
                     self.preferences.presets.remove(index);
                 }
             }
+            Command::ListModels(server, key) => state.elsewhere.list_models(&server, key),
+            Command::SaveServer(before, server, key) => state.save_server(before.as_deref(), *server, key),
+            Command::RemoveServer(base_url) => state.elsewhere.remove(&base_url),
+            Command::ForgetKey(base_url) => state.elsewhere.forget_key(&base_url),
             Command::SetLanguage(language) => {
                 self.preferences.language = Some(language);
                 set_language(ctx, language);
@@ -172,6 +180,7 @@ impl WindowApp {
                 self.dialogs.choose_model(ctx, frame, near);
             }
             Action::UseDemo => self.chosen(Chosen::Model(builtin::NAME.into())),
+            Action::OpenServers => self.servers = Some(ServersView::default()),
             Action::AddPictures => self.dialogs.choose_pictures(ctx, frame),
             Action::AddFrames => self.dialogs.choose_frames(ctx, frame),
             Action::ExportChat => self.choose_export(ctx, frame, Some(id), Format::Json),
@@ -314,6 +323,7 @@ impl WindowApp {
         let mut settings = self.state.chat.settings.clone();
         // What stands there now is meant, whatever the next model would suggest.
         (settings.own_sampling, settings.own_image_tokens) = (true, true);
+        settings.answers_from = None;
         let preset = Preset { name: name.trim().to_owned(), settings };
         self.preferences.presets.retain(|other| other.name != preset.name);
         self.preferences.presets.push(preset);

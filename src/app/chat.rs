@@ -10,7 +10,7 @@ use super::settings::Settings;
 use crate::chat::history::ConversationId;
 use crate::chat::message::{ImageSource, Message, Part, Role, VideoSource};
 use crate::chat::tree::{Attachment, AttachmentKind, Entry, MessageId, Tree};
-use crate::engine::{PictureReport, StopReason, Summary};
+use crate::engine::{PictureReport, RemoteSummary, StopReason, Summary};
 use crate::error::Error;
 use crate::model::picture::Picture;
 use crate::model::sampler::Sampling;
@@ -186,6 +186,12 @@ pub struct AnswerDetails {
     pub sampling: Option<Sampling>,
     /// What it cost.
     pub figures: Option<Figures>,
+    /// The server it came from; empty: this machine.
+    pub server: String,
+    /// What is known of its cost, where it came from a server.
+    pub remote: Option<RemoteFigures>,
+    /// What the model thought before it answered, where a server tells that apart.
+    pub thinking: String,
     /// The user has changed it.
     pub is_edited: bool,
     /// What went wrong, where something did.
@@ -224,6 +230,39 @@ impl From<&Summary> for Figures {
             prefill_secs: summary.prefill_secs,
             ttft_secs: summary.ttft_secs,
             decode_secs: summary.decode_secs,
+        }
+    }
+}
+
+/// Figures of an answer from a server: times are as seen from here, and what the server did not tell is not known.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct RemoteFigures {
+    /// Why it ended.
+    pub reason: StopReason,
+    /// Tokens of the answer.
+    pub new_tokens: Option<usize>,
+    /// Tokens of the prompt.
+    pub prompt_tokens: Option<usize>,
+    /// Of those, found in the server's cache.
+    pub cached_tokens: Option<usize>,
+    /// Tokens a second.
+    pub tok_s: Option<f64>,
+    /// Seconds from the question to the first piece.
+    pub ttft_secs: Option<f64>,
+    /// Seconds from the question to the end.
+    pub total_secs: f64,
+}
+
+impl From<&RemoteSummary> for RemoteFigures {
+    fn from(summary: &RemoteSummary) -> Self {
+        Self {
+            reason: summary.reason,
+            new_tokens: summary.new_tokens,
+            prompt_tokens: summary.prompt_tokens,
+            cached_tokens: summary.cached_tokens,
+            tok_s: summary.tok_s(),
+            ttft_secs: summary.ttft_secs,
+            total_secs: summary.total_secs,
         }
     }
 }
@@ -273,12 +312,13 @@ pub fn one_clip(a: &Attached, b: &Attached) -> bool {
     frames && clip_name(&a.name) == clip_name(&b.name)
 }
 
-/// A unit of attachments as a part of a message; `None`: its files are not in memory.
-fn part(unit: &[Attachment], files: &Files) -> Option<Part> {
+/// A unit of attachments as a part of a message; `None`: its files are not in memory. `as_files`: pictures as the files they
+/// are, not decoded.
+fn part(unit: &[Attachment], files: &Files, as_files: bool) -> Option<Part> {
     let source = |attachment: &Attachment| {
         let file = files.get(&attachment.hash)?;
         let bytes = ImageSource::Bytes { name: attachment.name.clone(), bytes: Arc::clone(&file.bytes) };
-        let whole = attachment.kind == AttachmentKind::Image;
+        let whole = attachment.kind == AttachmentKind::Image && !as_files;
         Some(file.picture.clone().filter(|_| whole).map_or(bytes, ImageSource::Picture))
     };
     let first = unit.first()?;
@@ -292,11 +332,11 @@ fn part(unit: &[Attachment], files: &Files) -> Option<Part> {
     })
 }
 
-/// An entry as the engine gets it; `None`: its files are not in memory.
+/// An entry as the engine gets it, or, `as_files`, a server; `None`: its files are not in memory.
 #[must_use]
-pub fn message(entry: &Entry, files: &Files) -> Option<Message> {
-    let mut parts =
-        units(&entry.attachments).into_iter().map(|u| part(u, files)).collect::<Option<Vec<_>>>()?;
+pub fn message(entry: &Entry, files: &Files, as_files: bool) -> Option<Message> {
+    let units = units(&entry.attachments);
+    let mut parts = units.into_iter().map(|u| part(u, files, as_files)).collect::<Option<Vec<_>>>()?;
     let text = if entry.role == Role::User { entry.text.trim() } else { &entry.text };
     if !text.is_empty() {
         parts.push(Part::Text(text.to_owned()));

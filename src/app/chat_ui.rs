@@ -10,6 +10,7 @@ use egui::{
 use super::attachments_ui::attachments_ui;
 use super::chat::{AnswerDetails, Editing, QuestionDetails, details, units};
 use super::command::{Command, Look};
+use super::composer_ui::obstacle_text;
 use super::grounding_ui;
 use super::markdown_ui::Markdown;
 use super::message_list::{MessageList, ScrollTo};
@@ -278,7 +279,16 @@ fn answer_ui(
         ui.set_width(ui.available_width());
         let name = if about.model.is_empty() { t.answer } else { about.model.as_str() };
         let edited = if about.is_edited { t.edited } else { "" };
+        let name = match about.server.as_str() {
+            "" => name.to_owned(),
+            server => fill(t.from_server, &[("model", &name), ("server", &server)]),
+        };
         ui.label(RichText::new(format!("{name} {edited}")).small().weak());
+        if !about.thinking.is_empty() {
+            ui.collapsing(RichText::new(t.thoughts).small(), |ui| {
+                ui.add(Label::new(RichText::new(&about.thinking).small().weak()).selectable(true).wrap());
+            });
+        }
         if view.as_text {
             ui.add(Label::new(entry.text.as_str()).selectable(true).wrap());
         } else if !entry.text.is_empty() {
@@ -301,6 +311,9 @@ fn answer_ui(
             let seed = about.sampling.filter(|sampling| sampling.temperature > 0.0).map(|s| s.seed);
             let line = RichText::new(status_ui::figures_text(figures, seed, t)).small().weak();
             ui.add(Label::new(line).selectable(true).wrap());
+        } else if let Some(figures) = &about.remote {
+            let line = RichText::new(status_ui::remote_figures_text(figures, t)).small().weak();
+            ui.add(Label::new(line).selectable(true).wrap());
         } else if entry.state == MessageState::Stopped {
             ui.label(RichText::new(t.interrupted).small().weak());
         }
@@ -321,7 +334,9 @@ fn answer_buttons(ui: &mut Ui, state: &State, entry: &Entry, t: &Texts, commands
         let obstacle = state.cannot_ask();
         let can = obstacle.is_none();
         let why = |name: &'static str| match obstacle {
-            Some(Obstacle::NoModel) => t.open_model_first,
+            Some(obstacle @ (Obstacle::NoModel | Obstacle::UnknownServer | Obstacle::NoServerModel)) => {
+                obstacle_text(obstacle, t)
+            }
             _ => name,
         };
         if style::quiet_button(ui, t.again, why(t.again_hint), can).clicked() {

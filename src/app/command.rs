@@ -10,6 +10,7 @@ use crate::chat::history::ConversationId;
 use crate::chat::transfer::Format;
 use crate::chat::tree::{Attachment, MessageId};
 use crate::model::recipe::Recipe;
+use crate::remote::{Key, Server};
 
 /// A picture that is to be looked at in large.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +114,14 @@ pub enum Command {
     UseRecommended(bool),
     /// Forget this preset.
     DeletePreset(usize),
+    /// Ask a server for its models, with a key that was typed and is not kept yet.
+    ListModels(Box<Server>, Option<Key>),
+    /// Keep a server, in place of the one that had this address, and its key where one was typed.
+    SaveServer(Option<String>, Box<Server>, Option<Key>),
+    /// Forget the server of this address and its key.
+    RemoveServer(String),
+    /// Forget the key of the server of this address.
+    ForgetKey(String),
     /// Speak another language.
     SetLanguage(Language),
 }

@@ -27,6 +27,8 @@ pub(super) fn obstacle_text(obstacle: Obstacle, t: &Texts) -> &'static str {
         Obstacle::ChatLoading => t.chat_still_loading,
         Obstacle::Answering => t.answer_under_way,
         Obstacle::Empty => t.type_or_add,
+        Obstacle::UnknownServer => t.server_unknown,
+        Obstacle::NoServerModel => t.server_model_first,
     }
 }
 
@@ -54,6 +56,7 @@ pub(super) fn composer_ui(
     }
     attachments_ui(ui, state, &state.chat.draft, pictures, commands);
     let hint = match state.model_info() {
+        _ if state.answering_server().is_some() => t.question_hint,
         Some(_) if state.chat.draft.pictures.is_empty() => t.question_hint,
         Some(_) => t.question_hint_pictures,
         None => t.question_hint_no_model,

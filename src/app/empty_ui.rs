@@ -7,6 +7,7 @@ use super::command::Command;
 use super::composer_ui::obstacle_text;
 use super::models::{Models, Work, first_choice, usual_plan};
 use super::samples::Shown;
+use super::servers_ui::place_ui;
 use super::state::{ModelState, State};
 use super::texts::{Texts, fill, texts};
 use super::{models_ui, style};
@@ -33,6 +34,13 @@ pub(super) fn empty_ui(
         let height = ui.available_height();
         ui.vertical_centered(|ui| {
             match &state.model {
+                _ if !state.answers_here() => {
+                    ui.add_space((height * 0.12).max(8.0));
+                    words_ui(ui, |ui| {
+                        ready_ui(ui, t, commands);
+                        place_ui(ui, state, t);
+                    });
+                }
                 ModelState::None => {
                     ui.add_space((height * 0.28).max(8.0));
                     words_ui(ui, |ui| no_model_ui(ui, state, models, t, commands));
@@ -60,7 +68,7 @@ pub(super) fn empty_ui(
                 }
             }
             samples_ui(ui, state, samples, t, commands);
-            if state.is_demo() {
+            if state.is_demo() && state.answers_here() {
                 ui.add_space(16.0);
                 words_ui(ui, |ui| real_model_ui(ui, models, t, commands));
             }

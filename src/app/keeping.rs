@@ -42,6 +42,7 @@ impl WindowApp {
         self.preferences.set_theme(ctx.options(|options| options.theme_preference));
         self.preferences.zoom = ctx.zoom_factor();
         self.preferences.settings.clone_from(&self.state.usual_settings);
+        self.preferences.servers.clone_from(&self.state.elsewhere.servers);
         let unsent = self.state.unsent_text();
         if self.preferences.unsent != unsent {
             self.preferences.unsent = unsent.to_owned();
@@ -140,6 +141,7 @@ impl WindowApp {
         self.state.settle_all();
         self.state.keep_settings();
         self.preferences.settings.clone_from(&self.state.usual_settings);
+        self.preferences.servers.clone_from(&self.state.elsewhere.servers);
         self.preferences.unsent = self.state.unsent_text().to_owned();
         self.send_jobs();
         self.send_preferences();

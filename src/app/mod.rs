@@ -33,6 +33,7 @@ mod preferences;
 mod progress;
 mod prompt_ui;
 mod samples;
+mod servers_ui;
 mod settings;
 mod settings_ui;
 mod state;
@@ -49,7 +50,7 @@ pub use attachments_ui::picture_cost;
 pub use backend::Backend;
 pub use chat::{
     AnswerDetails, Attached, Chat, Draft, Editing, Figures, FileData, Files, Hash, PictureState,
-    QuestionDetails, details,
+    QuestionDetails, RemoteFigures, details,
 };
 pub use command::{Command, Look};
 pub use composition::Composition;
@@ -58,5 +59,5 @@ pub use preferences::{Preferences, Preset, WindowPlace};
 pub use progress::{Progress, Stage};
 pub use samples::Sample;
 pub use settings::Settings;
-pub use state::{Loading, ModelState, Notice, Obstacle, ReadFile, State};
+pub use state::{Elsewhere, Loading, ModelList, ModelState, Notice, Obstacle, ReadFile, State};
 pub use window::WindowApp;

@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, GpuOptions};
 use crate::model::recipe::Recipe;
+use crate::remote::Keys;
 
 const ICON: &[u8] = include_bytes!("../../assets/icon.png");
 /// What a bare Linux needs besides a display; README says it too.
@@ -169,6 +170,7 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
                 let engine = Engine::start(gpu, Arc::new(move || ctx.request_repaint_after(WAKE_DELAY)))?;
                 let mut state = State::new(options.context, options.recipe);
                 state.text_only = options.text_only;
+                state.elsewhere.keys = Keys::system();
                 state.chat.draft.text.clone_from(&preferences.unsent);
                 state.usual_settings.clone_from(&preferences.settings);
                 state.chat.settings.clone_from(&preferences.settings);

@@ -7,6 +7,7 @@ use egui::ThemePreference;
 
 use super::settings::Settings;
 use super::texts::Language;
+use crate::remote::Server;
 
 /// Settings under a name.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -59,6 +60,8 @@ pub struct Preferences {
     pub unsent: String,
     /// Where the window was.
     pub window: Option<WindowPlace>,
+    /// Servers that answers may come from. Their keys are in the system's keyring.
+    pub servers: Vec<Server>,
 }
 
 impl Default for Preferences {
@@ -77,6 +80,7 @@ impl Default for Preferences {
             presets: Vec::new(),
             unsent: String::new(),
             window: None,
+            servers: Vec::new(),
         }
     }
 }

@@ -35,6 +35,10 @@ pub enum Stage {
     },
     /// Tokens are coming.
     Writing,
+    /// Waiting for a server elsewhere.
+    Elsewhere,
+    /// The model elsewhere thinks before it answers.
+    Thinking,
 }
 
 /// An answer under way, in numbers.
@@ -52,12 +56,14 @@ pub struct Progress {
     pub prompt_tokens: usize,
     /// Of those, found in the cache.
     pub reused_tokens: usize,
-    /// Tokens of the answer so far.
+    /// Tokens of the answer so far; of an answer from elsewhere, the pieces it came in.
     pub tokens: usize,
     /// Time from the question to the first token, once it is there.
     pub first_token: Option<Duration>,
     /// The user has asked it to stop.
     pub stopping: bool,
+    /// A server elsewhere answers: what is seen of it is seen from here.
+    pub is_remote: bool,
     arrivals: VecDeque<Instant>,
 }
 
@@ -75,6 +81,7 @@ impl Progress {
             tokens: 0,
             first_token: None,
             stopping: false,
+            is_remote: false,
             arrivals: VecDeque::new(),
         }
     }
@@ -94,15 +101,27 @@ impl Progress {
             }
             AnswerEvent::Token(token) => {
                 self.stage = Stage::Writing;
-                self.tokens += 1;
-                self.first_token.get_or_insert_with(|| token.arrived.saturating_duration_since(self.asked));
-                if self.arrivals.len() == RATE_TOKENS {
-                    self.arrivals.pop_front();
-                }
-                self.arrivals.push_back(token.arrived);
+                self.count(token.arrived);
             }
-            AnswerEvent::Text(_) | AnswerEvent::Finished(_) | AnswerEvent::Failed(_) => {}
+            AnswerEvent::RemoteToken(token) => {
+                self.stage = Stage::Writing;
+                self.count(token.arrived);
+            }
+            AnswerEvent::Thinking(_) => self.stage = Stage::Thinking,
+            AnswerEvent::Text(_)
+            | AnswerEvent::Finished(_)
+            | AnswerEvent::RemoteFinished(_)
+            | AnswerEvent::Failed(_) => {}
         }
+    }
+
+    fn count(&mut self, arrived: Instant) {
+        self.tokens += 1;
+        self.first_token.get_or_insert_with(|| arrived.saturating_duration_since(self.asked));
+        if self.arrivals.len() == RATE_TOKENS {
+            self.arrivals.pop_front();
+        }
+        self.arrivals.push_back(arrived);
     }
 
     /// Tokens a second, of late; falls when tokens stay away. `None` before the second token.

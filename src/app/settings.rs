@@ -6,6 +6,7 @@ use crate::engine::ModelInfo;
 use crate::model::config::GenerationDefaults;
 use crate::model::preprocessor::TokenRange;
 use crate::model::sampler::Sampling;
+use crate::remote::ServerModel;
 
 /// Image tokens of one picture at most, where the model itself would allow more than the context can bear.
 const USUAL_IMAGE_TOKENS: u32 = 2048;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub choose_image_tokens: bool,
     /// Image tokens a picture may take.
     pub image_tokens: TokenRange,
+    /// The server and model that answer; `None`: the model of this machine.
+    pub answers_from: Option<ServerModel>,
 }
 
 impl Default for Settings {
@@ -52,6 +55,7 @@ impl Default for Settings {
             own_image_tokens: false,
             choose_image_tokens: false,
             image_tokens: TokenRange { min_tokens: 4, max_tokens: USUAL_IMAGE_TOKENS },
+            answers_from: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use egui::{Button, DragValue, Grid, Role, Slider, TextEdit, ThemePreference, Ui,
 use super::actions::Action;
 use super::command::Command;
 use super::preferences::Preferences;
+use super::servers_ui::{ChoiceView, choice_ui};
 use super::settings::Settings;
 use super::state::State;
 use super::style;
@@ -14,6 +15,7 @@ use super::texts::{Language, Texts, fill, texts};
 #[derive(Debug, Default)]
 pub(super) struct SettingsView {
     preset_name: String,
+    choice: ChoiceView,
 }
 
 /// Draws them all.
@@ -29,6 +31,8 @@ pub(super) fn settings_ui(
     let image_tokens = state.model_info().map(|info| info.image_tokens);
     ui.weak(t.settings_of_chat);
     let settings = &mut state.chat.settings;
+    choice_ui(ui, settings, &state.elsewhere, &mut view.choice, t, commands);
+    ui.separator();
     let label = ui.strong(t.instructions);
     let prompt = TextEdit::multiline(&mut settings.system_prompt)
         .hint_text(t.instructions_hint)

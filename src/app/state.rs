@@ -3,6 +3,7 @@
 
 mod answers;
 mod attachments;
+mod elsewhere;
 mod library;
 mod messages;
 
@@ -27,6 +28,7 @@ use crate::model::recipe::Recipe;
 
 pub use answers::Obstacle;
 pub use attachments::ReadFile;
+pub use elsewhere::{Elsewhere, ModelList};
 pub use library::News;
 pub use messages::{Undo, Undoable};
 
@@ -150,6 +152,8 @@ pub struct State {
     sample: Option<ChosenSample>,
     /// Files that cannot be had from the history, and why.
     pub lost_files: HashMap<Hash, Error>,
+    /// Servers that can answer instead of the model.
+    pub elsewhere: Elsewhere,
     /// The settings were changed by the user: new conversations take them over.
     pub(super) settings_touched: bool,
     /// Models are loaded without their vision towers.
@@ -186,6 +190,7 @@ impl State {
             device_lost: false,
             sample: None,
             lost_files: HashMap::new(),
+            elsewhere: Elsewhere::default(),
             settings_touched: false,
             text_only: false,
             recipe,
@@ -235,6 +240,7 @@ impl State {
             || !self.waiting.is_empty()
             || matches!(self.model, ModelState::Loading(_))
             || matches!(self.preview, Some(Preview::Making(..)))
+            || self.elsewhere.is_busy()
     }
 
     fn new_id(&mut self) -> u64 {
@@ -282,7 +288,7 @@ impl State {
 
     /// [`State::open_model`] with this recipe.
     pub fn open_model_as(&mut self, folder: &Path, recipe: Option<Recipe>, backend: &mut dyn Backend) {
-        self.stop_all();
+        self.stop_here();
         if let ModelState::Loading(loading) = &self.model {
             loading.load.cancel.cancel();
         }
@@ -322,6 +328,7 @@ impl State {
         self.poll_answers(now);
         self.try_waiting(backend, now);
         self.poll_preview();
+        self.elsewhere.poll();
         self.end_hidden_edit();
         self.forget_others();
         self.undo.retain(|undoable| undoable.until > now);

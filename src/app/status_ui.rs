@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use egui::{Frame, Label, RichText, Ui};
 
-use super::chat::Figures;
+use super::chat::{Figures, RemoteFigures};
 use super::command::Command;
 use super::progress::{Progress, Stage};
 use super::state::{Notice, State, Undo};
@@ -42,6 +42,16 @@ fn stage_text(progress: &Progress, now: Instant, t: &Texts) -> (String, Option<f
             }
             (text, Some(style::share(done as f64, total as f64)))
         }
+        Stage::Elsewhere => (t.waiting_elsewhere.to_owned(), None),
+        Stage::Thinking => (t.thinking_elsewhere.to_owned(), None),
+        // What comes at once need not be one token: no rate is known.
+        Stage::Writing if progress.is_remote => {
+            let mut text = fill(t.coming_in, &[("n", &style::grouped(progress.tokens))]);
+            if let Some(silent) = progress.silent(now).filter(|silent| *silent > LONG_SILENCE) {
+                text += &fill(t.silent_for, &[("time", &style::duration(silent))]);
+            }
+            (text, None)
+        }
         Stage::Writing => {
             let mut text = fill(t.writing, &[("tokens", &tokens(progress.tokens, t))]);
             if let Some(rate) = progress.tokens_per_sec(now) {
@@ -63,6 +73,9 @@ pub(super) fn progress_ui(ui: &mut Ui, progress: &Progress, now: Instant) {
     if let Some(first) = progress.first_token {
         facts.push(fill(t.first_token_after, &[("time", &style::duration(first))]));
     }
+    if progress.is_remote && progress.first_token.is_some() {
+        facts.push(t.seen_from_here.to_owned());
+    }
     if progress.pictures_done.1 > 0 {
         facts.push(fill(t.pictures_reused, &[("n", &progress.pictures_done.1)]));
     }
@@ -79,14 +92,7 @@ pub(super) fn progress_ui(ui: &mut Ui, progress: &Progress, now: Instant) {
 /// Figures of a finished answer, on a line: why it ended, tokens, speed, times.
 #[must_use]
 pub(super) fn figures_text(figures: &Figures, seed: Option<u64>, t: &Texts) -> String {
-    let mut facts = Vec::new();
-    match figures.reason {
-        StopReason::End => {}
-        StopReason::StopString => facts.push(t.ended_stop_string.to_owned()),
-        StopReason::MaxTokens => facts.push(t.ended_limit.to_owned()),
-        StopReason::ContextFull => facts.push(t.ended_context.to_owned()),
-        StopReason::Cancelled => facts.push(t.stopped.to_owned()),
-    }
+    let mut facts: Vec<String> = ended_text(figures.reason, t).map(str::to_owned).into_iter().collect();
     facts.push(tokens(figures.new_tokens, t));
     if figures.new_tokens > 1 {
         facts.push(style::rate(figures.decode_tok_s()));
@@ -105,6 +111,41 @@ pub(super) fn figures_text(figures: &Figures, seed: Option<u64>, t: &Texts) -> S
     }
     facts.extend(seed.map(|seed| fill(t.seed_was, &[("seed", &seed)])));
     facts.join(" · ")
+}
+
+/// What is known of an answer from a server, on a line.
+#[must_use]
+pub(super) fn remote_figures_text(figures: &RemoteFigures, t: &Texts) -> String {
+    let ended = match figures.reason {
+        // Whether its context is full or it stops everyone there is not told.
+        StopReason::ContextFull => Some(t.ended_server_limit),
+        reason => ended_text(reason, t),
+    };
+    let mut facts: Vec<String> = ended.map(str::to_owned).into_iter().collect();
+    facts.extend(figures.new_tokens.map(|n| tokens(n, t)));
+    facts.extend(figures.tok_s.map(style::rate));
+    facts.extend(figures.ttft_secs.map(|secs| fill(t.first_token_after, &[("time", &style::secs(secs))])));
+    facts.push(fill(t.took, &[("time", &style::secs(figures.total_secs))]));
+    if let Some(n) = figures.prompt_tokens {
+        let mut prompt = fill(t.prompt_of, &[("tokens", &tokens(n, t))]);
+        if let Some(cached) = figures.cached_tokens.filter(|cached| *cached > 0) {
+            prompt += &fill(t.of_those_reused, &[("n", &style::grouped(cached))]);
+        }
+        facts.push(prompt);
+    }
+    facts.push(t.seen_from_here.to_owned());
+    facts.join(" · ")
+}
+
+/// Why an answer ended, where it did not end by itself.
+fn ended_text(reason: StopReason, t: &Texts) -> Option<&'static str> {
+    match reason {
+        StopReason::End => None,
+        StopReason::StopString => Some(t.ended_stop_string),
+        StopReason::MaxTokens => Some(t.ended_limit),
+        StopReason::ContextFull => Some(t.ended_context),
+        StopReason::Cancelled => Some(t.stopped),
+    }
 }
 
 /// What the model saw of a picture, on a line.

@@ -442,6 +442,53 @@ texts! {
     show_markdown_hint: "Without the tick, answers are shown exactly as the model wrote them", "Ohne Haken stehen Antworten genau so da, wie das Modell sie schrieb";
     language: "Language", "Sprache";
 
+    // Answers from a server elsewhere.
+    answers_from: "Where answers come from", "Woher die Antworten kommen";
+    this_machine: "This machine", "Dieser Rechner";
+    answers_from_hint: "The model of this machine, or a server that you have added", "Das Modell dieses Rechners oder ein Server, den Sie hinzugefügt haben";
+    server_model: "The server's model", "Modell des Servers";
+    server_model_hint: "Opening this asks the server for its models", "Beim Öffnen wird der Server nach seinen Modellen gefragt";
+    choose_server_model: "Choose a model…", "Modell wählen…";
+    other_model: "The name of another model", "Name eines anderen Modells";
+    listing_models: "Asking the server…", "Der Server wird gefragt…";
+    no_models_listed: "The server lists no models.", "Der Server nennt keine Modelle.";
+    list_models: "List models", "Modelle auflisten";
+    models_listed: "It has {n} models: {names}", "Er hat {n} Modelle: {names}";
+    servers: "Servers…", "Server…";
+    servers_title: "Servers", "Server";
+    servers_words: "A server that speaks OpenAI's chat completions (vLLM, llama.cpp, LM Studio, SGLang) can answer instead of this machine.", "Ein Server, der OpenAIs Chat Completions spricht (vLLM, llama.cpp, LM Studio, SGLang), kann statt dieses Rechners antworten.";
+    servers_privacy: "Text and pictures of a chat go to the server that you choose for it, and to no other.", "Text und Bilder eines Chats gehen an den Server, den Sie für ihn wählen, und an keinen anderen.";
+    server_not_applied: "Clips go as single pictures. The range of image tokens is not applied.", "Clips gehen als Einzelbilder. Der Bereich der Bildtokens gilt nicht.";
+    left_to_server: "Leave it to the server how tokens are chosen", "Dem Server überlassen, wie Tokens gewählt werden";
+    left_to_server_hint: "Without the tick, the settings below are sent", "Ohne Haken werden die Einstellungen unten gesendet";
+    no_servers: "No server has been added yet.", "Noch kein Server hinzugefügt.";
+    add_server: "Add a server", "Server hinzufügen";
+    edit_server: "Change {name}", "{name} ändern";
+    remove_server: "Remove {name}", "{name} entfernen";
+    remove_server_sure: "Remove {name} and its key", "{name} und seinen Schlüssel entfernen";
+    server_name: "Server's name", "Name des Servers";
+    server_name_hint: "As you like to call it", "Wie Sie ihn nennen möchten";
+    server_address: "Address", "Adresse";
+    server_key: "Key", "Schlüssel";
+    server_key_hint: "Kept in the system's keyring; empty: none, or the one that is there", "Liegt im Schlüsselbund des Systems; leer: keiner, oder der vorhandene";
+    key_kept: "Its key is in the keyring.", "Sein Schlüssel liegt im Schlüsselbund.";
+    key_this_run: "Its key is kept until the program ends only: {error}", "Sein Schlüssel bleibt nur bis zum Programmende: {error}";
+    key_being_kept: "The key is being put into the keyring…", "Der Schlüssel kommt in den Schlüsselbund…";
+    forget_key: "Forget the key", "Schlüssel vergessen";
+    readable_on_the_way: "Without https, anyone on the way can read the chat and the key.", "Ohne https kann unterwegs jeder den Chat und den Schlüssel lesen.";
+    server_unknown: "This chat's server is not there any more: choose in the settings where answers come from.", "Den Server dieses Chats gibt es nicht mehr: Wählen Sie in den Einstellungen, woher die Antworten kommen.";
+    server_model_first: "Choose a model of the server in the settings first.", "Wählen Sie zuerst in den Einstellungen ein Modell des Servers.";
+    unknown_server: "Unknown server {address}", "Unbekannter Server {address}";
+    answers_come_from: "Answers come from {server} ({address}). Text and pictures of this chat go there.", "Die Antworten kommen von {server} ({address}). Text und Bilder dieses Chats gehen dorthin.";
+    from_server: "{model} on {server}", "{model} auf {server}";
+    waiting_elsewhere: "Waiting for the server", "Warten auf den Server";
+    thinking_elsewhere: "The model is thinking", "Das Modell denkt nach";
+    thoughts: "Thoughts", "Gedanken";
+    coming_in: "Coming in, pieces: {n}", "Kommt an, Stücke: {n}";
+    seen_from_here: "seen from here", "von hier gesehen";
+    ended_server_limit: "ended at the server's limit", "an der Grenze des Servers geendet";
+    took: "{time} in all", "{time} insgesamt";
+
     // The system's dialogs.
     open_model_title: "Open a model's folder", "Ordner eines Modells öffnen";
     add_pictures_title: "Add pictures", "Bilder hinzufügen";

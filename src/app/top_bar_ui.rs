@@ -6,6 +6,7 @@ use super::actions::Action;
 use super::command::Command;
 use super::models::Models;
 use super::prompt_ui::context_ui;
+use super::servers_ui::place_ui;
 use super::state::{LoadStep, Loading, ModelState, State};
 use super::texts::{Texts, fill, texts};
 use super::{menus_ui, status_ui, style};
@@ -41,6 +42,8 @@ pub(super) fn top_bar_ui(
             }
             downloads_ui(ui, models, t, commands);
             match &state.model {
+                // How large a server's context is, is not known.
+                ModelState::Ready(_) if !state.answers_here() => {}
                 ModelState::Ready(_) => context_ui(ui, state, BAR_WIDTH),
                 ModelState::Loading(loading) => loading_ui(ui, loading, t, commands),
                 ModelState::None => {}
@@ -64,6 +67,10 @@ fn downloads_ui(ui: &mut Ui, models: &Models, t: &Texts, commands: &mut Vec<Comm
 }
 
 fn model_ui(ui: &mut Ui, state: &State, adapter: &str, t: &Texts) {
+    if !state.answers_here() {
+        place_ui(ui, state, t);
+        return;
+    }
     match &state.model {
         ModelState::None => {
             ui.add(Label::new(RichText::new(format!("{} · {adapter}", t.no_model)).weak()).truncate());

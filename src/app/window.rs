@@ -25,13 +25,14 @@ use super::opening::Places;
 use super::pictures::{Origin, Pictures};
 use super::preferences::{Preferences, system_language};
 use super::prompt_ui::PromptView;
+use super::servers_ui::ServersView;
 use super::settings_ui::SettingsView;
 use super::state::State;
 use super::texts::{set_language, texts};
 use super::viewing::Viewing;
 use super::{
-    chat_ui, composer_ui, empty_ui, history_ui, menus_ui, prompt_ui, samples, settings_ui, status_ui, style,
-    top_bar_ui,
+    chat_ui, composer_ui, empty_ui, history_ui, menus_ui, prompt_ui, samples, servers_ui, settings_ui,
+    status_ui, style, top_bar_ui,
 };
 use crate::chat::history::ConversationId;
 use crate::chat::store::Store;
@@ -70,6 +71,8 @@ pub struct WindowApp {
     pub(super) models_view: ModelsView,
     pub(super) palette: Option<menus_ui::Palette>,
     pub(super) sheet_open: bool,
+    /// The window of servers, while it is open.
+    pub(super) servers: Option<ServersView>,
     /// The window is too narrow for the list and a conversation side by side.
     pub(super) is_narrow: bool,
     /// The list is there all the same.
@@ -117,6 +120,10 @@ impl WindowApp {
         ctx.set_theme(preferences.theme_preference());
         ctx.set_zoom_factor(preferences.zoom);
         ctx.memory_mut(|memory| memory.request_focus(composer_ui::text_id()));
+        let mut state = state;
+        state.elsewhere.servers.clone_from(&preferences.servers);
+        let wake = ctx.clone();
+        state.elsewhere.wake = Arc::new(move || wake.request_repaint_after(WAKE_DELAY));
         let wake = ctx.clone();
         let models = Models::new(
             places.folder().as_deref(),
@@ -147,6 +154,7 @@ impl WindowApp {
             models_view: ModelsView::default(),
             palette: None,
             sheet_open: false,
+            servers: None,
             is_narrow: false,
             narrow_history: false,
             naming: None,
@@ -242,6 +250,7 @@ impl WindowApp {
         }
         let is_covered = self.palette.is_some()
             || self.sheet_open
+            || self.servers.is_some()
             || self.viewing.is_some()
             || self.state.preview.is_some()
             || self.models_view.open
@@ -452,6 +461,7 @@ impl WindowApp {
                 || app.state.preview.is_some()
                 || app.models_view.open
                 || app.sheet_open
+                || app.servers.is_some()
                 || app.palette.is_some()
         };
         let was_covered = is_covered(self);
@@ -461,6 +471,11 @@ impl WindowApp {
         models_ui::models_ui(ctx, &self.models, &mut self.models_view, opened, commands);
         if self.sheet_open {
             self.sheet_open = menus_ui::sheet_ui(ctx);
+        }
+        if let Some(view) = &mut self.servers
+            && !servers_ui::servers_ui(ctx, &self.state, view, commands)
+        {
+            self.servers = None;
         }
         if let Some(palette) = &mut self.palette
             && !menus_ui::palette_ui(ctx, &self.state, palette, commands)

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::convert::ProgressLine;
 use super::sampling::{SamplingArgs, check_max_tokens};
-use super::{ModelArgs, print, print_json, say};
+use super::{ModelArgs, elsewhere, print, print_json, say};
 use crate::chat::message::{ImageSource, Message, Part, Role, VideoSource};
 use crate::chat::openai::parse_conversation;
 use crate::engine::{
@@ -80,6 +80,15 @@ pub struct GenerateArgs {
     #[arg(long)]
     pub add_vision_id: bool,
 
+    /// Ask a server that speaks OpenAI's chat completions (vLLM, llama.cpp, LM Studio) instead of this machine; its key is the
+    /// one of OCELLI_SERVER_KEY, or the one that the window has put into the keyring
+    #[arg(long, value_name = "URL", requires = "server_model")]
+    pub server: Option<String>,
+
+    /// The server's model
+    #[arg(long, value_name = "NAME", requires = "server")]
+    pub server_model: Option<String>,
+
     /// Print one JSON object with text, tokens, log-probabilities and times instead of the text
     #[arg(long)]
     pub json: bool,
@@ -93,6 +102,9 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     // What is wrong with the arguments is said before minutes go into loading.
     let mut request = request(args)?;
     args.sampling.check()?;
+    if let (Some(url), Some(model)) = (&args.server, &args.server_model) {
+        return elsewhere::run(args, url, model, request);
+    }
     let gpu = Gpu::new(&args.model.gpu_options())?;
     let engine = Engine::start(gpu, Arc::new(|| {}))?;
     let info = load(&engine, &args.model)?;
@@ -137,7 +149,8 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
                 return Ok(());
             }
             AnswerEvent::Failed(error) => return Err(error),
-            AnswerEvent::Text(_) | AnswerEvent::Vision { .. } | AnswerEvent::Prefill { .. } => {}
+            // The others are of servers elsewhere.
+            _ => {}
         }
     }
     Err(Error::new("answering", "the engine stopped without a word").help("please report this"))
@@ -150,14 +163,19 @@ struct Told {
     tokens: Vec<TokenEvent>,
 }
 
-fn say_figures(s: &Summary) {
-    let reason = match s.reason {
+/// Why an answer ended, in words.
+pub(super) fn reason_words(reason: StopReason) -> &'static str {
+    match reason {
         StopReason::End => "the model ended it",
         StopReason::StopString => "a stop string ended it",
         StopReason::MaxTokens => "it reached --max-tokens",
         StopReason::ContextFull => "the context is full",
         StopReason::Cancelled => "cancelled",
-    };
+    }
+}
+
+fn say_figures(s: &Summary) {
+    let reason = reason_words(s.reason);
     say(&format!(
         "{} prompt tokens, vision {:.0} ms, prefill {:.1} tok/s, first token after {:.0} ms; {} tokens at {:.1} tok/s; {reason}",
         s.prompt_tokens,

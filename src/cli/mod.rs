@@ -5,6 +5,7 @@ pub mod batch;
 pub mod bench;
 pub mod convert;
 pub mod devices;
+mod elsewhere;
 pub mod generate;
 pub mod models;
 pub mod sampling;

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::error::{Error, Result};
 use crate::model::config::GenerationDefaults;
 use crate::model::sampler::Sampling;
+use crate::remote::Choosing;
 
 /// Settings given; those that are not are the model's own.
 #[derive(clap::Args, Clone, Debug)]
@@ -49,6 +50,20 @@ impl SamplingArgs {
     /// A setting is out of its range.
     pub fn check(&self) -> Result<()> {
         self.over(Sampling::GREEDY).map(drop)
+    }
+
+    /// The settings given, for a server, to which the others are left.
+    #[must_use]
+    pub fn choosing(&self) -> Choosing {
+        Choosing {
+            temperature: if self.greedy { Some(0.0) } else { self.temperature },
+            top_p: self.top_p,
+            top_k: self.top_k,
+            min_p: self.min_p,
+            presence_penalty: self.presence_penalty,
+            repetition_penalty: self.repetition_penalty,
+            seed: self.seed,
+        }
     }
 
     /// The settings given, over the model's own, with a seed drawn here if none is given and one is needed; was it?

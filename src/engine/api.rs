@@ -193,10 +193,11 @@ pub struct TokenEvent {
 }
 
 /// Why an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
     /// The model said so.
+    #[default]
     End,
     /// A stop string.
     StopString,
@@ -245,6 +246,59 @@ impl Summary {
     }
 }
 
+/// A piece of an answer from a server elsewhere: one token where the server tells log-probabilities, otherwise whatever it
+/// sent at once. It has no id and no times of the device; `arrived` is when it was read here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteToken {
+    /// The text it adds; may be empty (half a character).
+    pub text: String,
+    /// Its natural log-probability; `None`: not told.
+    pub logprob: Option<f32>,
+    /// The most likely tokens at its place with their log-probabilities, as text; empty: not told.
+    pub alternatives: Vec<(String, f32)>,
+    /// When it was read.
+    pub arrived: Instant,
+}
+
+/// Figures of an answer from a server elsewhere. All times are as seen from here: the way there and back and the queue are
+/// in them. What the server does not tell is `None`.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct RemoteSummary {
+    /// Why it ended.
+    pub reason: StopReason,
+    /// The answer's text.
+    pub text: String,
+    /// What the model thought before it, where the server tells that apart.
+    pub thinking: String,
+    /// The model's name, as the server gives it.
+    pub model: Option<String>,
+    /// Tokens of the prompt, as the server counts them.
+    pub prompt_tokens: Option<usize>,
+    /// Of those, found in the server's cache.
+    pub cached_tokens: Option<usize>,
+    /// Tokens of the answer, as the server counts them, or one for each log-probability told.
+    pub new_tokens: Option<usize>,
+    /// Pieces that the answer came in.
+    pub pieces: usize,
+    /// Seconds from the question to the first piece; `None`: none came.
+    pub ttft_secs: Option<f64>,
+    /// Seconds from the first piece to the last; `None`: fewer than two came.
+    pub decode_secs: Option<f64>,
+    /// Seconds from the question to the end.
+    pub total_secs: f64,
+}
+
+impl RemoteSummary {
+    /// Tokens a second as they arrived here, the first one not counted; `None`: not known, or they came all at once, which says
+    /// nothing of how fast they were made.
+    #[must_use]
+    pub fn tok_s(&self) -> Option<f64> {
+        const AT_ONCE_SECS: f64 = 0.05;
+        let later = self.new_tokens?.checked_sub(1).filter(|n| *n > 0)?;
+        self.decode_secs.filter(|secs| *secs > AT_ONCE_SECS).map(|secs| later as f64 / secs)
+    }
+}
+
 /// What happens to a question.
 #[derive(Clone, Debug)]
 pub enum AnswerEvent {
@@ -279,8 +333,14 @@ pub enum AnswerEvent {
     Token(Box<TokenEvent>),
     /// Text that was held back and turned out to belong to the answer.
     Text(String),
+    /// A piece of an answer that a server elsewhere makes (`crate::remote`).
+    RemoteToken(Box<RemoteToken>),
+    /// What the model elsewhere thinks before it answers; no part of the answer.
+    Thinking(String),
     /// The end.
     Finished(Box<Summary>),
+    /// The end of an answer that came from a server elsewhere.
+    RemoteFinished(Box<RemoteSummary>),
     /// It could not be answered; what had come stays true.
     Failed(Error),
 }

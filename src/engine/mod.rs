@@ -11,7 +11,7 @@ pub mod trace;
 
 pub use api::{
     Answer, AnswerEvent, Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, PromptPreview,
-    Request, StopReason, Summary, TokenEvent,
+    RemoteSummary, RemoteToken, Request, StopReason, Summary, TokenEvent,
 };
 pub use front_end::{FrontEnd, Prepared};
 pub use pages::{PagePool, PrefixCache, Reuse, TokenKey};
@@ -33,6 +33,12 @@ pub(crate) struct Events<T> {
 }
 
 impl<T> Events<T> {
+    /// Events, and where they are received.
+    pub(crate) fn channel(wake: Wake) -> (Self, mpsc::Receiver<T>) {
+        let (sender, receiver) = mpsc::channel();
+        (Self { sender, wake }, receiver)
+    }
+
     /// A receiver that is gone has lost interest; that is no error.
     pub(crate) fn send(&self, event: T) {
         let _ = self.sender.send(event);
@@ -126,8 +132,7 @@ impl Engine {
     }
 
     fn events<T>(&self) -> (Events<T>, mpsc::Receiver<T>) {
-        let (sender, receiver) = mpsc::channel();
-        (Events { sender, wake: self.0.wake.clone() }, receiver)
+        Events::channel(self.0.wake.clone())
     }
 
     fn send(&self, command: Command) {

@@ -7,14 +7,16 @@ use serde_json::json;
 
 use super::{ModelState, State, engine_gone};
 use crate::app::backend::Backend;
-use crate::app::chat::{AnswerDetails, Figures, QuestionDetails, details, message, title_of, units};
+use crate::app::chat::{
+    AnswerDetails, Figures, QuestionDetails, RemoteFigures, details, message, title_of, units,
+};
 use crate::app::chat::{Attached, Chat, Draft, Editing, PictureState};
 use crate::app::progress::{Progress, Stage};
 use crate::chat::history::ConversationId;
 use crate::chat::message::{Message, Role};
 use crate::chat::store::{FileToKeep, Job};
 use crate::chat::tree::{Attachment, Entry, MessageId, MessageState};
-use crate::engine::{Answer, AnswerEvent, PictureReport, Request, StopReason, Summary};
+use crate::engine::{Answer, AnswerEvent, Cancel, PictureReport, Request, StopReason};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What has come of an answer is kept this often: a program that is killed loses no more than that.
@@ -33,6 +35,10 @@ pub enum Obstacle {
     Answering,
     /// Nothing was typed or added.
     Empty,
+    /// The chat's answers come from a server that is not there any more.
+    UnknownServer,
+    /// No model of the server was chosen.
+    NoServerModel,
 }
 
 /// What is to be asked.
@@ -91,6 +97,8 @@ pub(super) struct Answering {
     pictures: Vec<(MessageId, usize)>,
     /// What it begins with.
     start: String,
+    /// What the model elsewhere has thought so far.
+    thinking: String,
     kept: Instant,
 }
 
@@ -116,6 +124,13 @@ impl State {
     /// Why nothing can be asked in this conversation now; `None`: something can.
     #[must_use]
     pub fn cannot_ask(&self) -> Option<Obstacle> {
+        if !self.answers_here() {
+            if self.chat.is_loading {
+                return Some(Obstacle::ChatLoading);
+            }
+            let under_way = self.progress().is_some().then_some(Obstacle::Answering);
+            return self.elsewhere.obstacle(&self.chat).or(under_way);
+        }
         match &self.model {
             ModelState::None => Some(Obstacle::NoModel),
             ModelState::Loading(_) => Some(Obstacle::ModelLoading),
@@ -429,6 +444,9 @@ impl State {
             return Err(error);
         }
         let Some((messages, pictures)) = self.messages(conversation, &path) else { return Ok(None) };
+        if start.is_some() {
+            self.elsewhere.check_goes_on(self.chat_of(conversation).ok_or_else(gone)?)?;
+        }
         let chat = self.chat_mut(conversation).ok_or_else(gone)?;
         let mut request = request_of(chat, messages);
         request.answer_start = start;
@@ -450,6 +468,7 @@ impl State {
         }
         let chat = self.chat_of(conversation)?;
         let (mut messages, mut pictures) = (Vec::new(), Vec::new());
+        let as_files = chat.settings.answers_from.is_some();
         let system = chat.settings.system_prompt.trim();
         if !system.is_empty() {
             messages.push(Message::text(Role::System, system));
@@ -458,7 +477,7 @@ impl State {
             if entry.role == Role::Assistant && entry.text.is_empty() {
                 continue;
             }
-            messages.push(message(entry, &self.files)?);
+            messages.push(message(entry, &self.files, as_files)?);
             // The template shows those of users and tools only.
             if matches!(entry.role, Role::User | Role::Tool) {
                 pictures.extend((0..units(&entry.attachments).len()).map(|place| (entry.id, place)));
@@ -471,6 +490,12 @@ impl State {
     pub(super) fn preview_request(&mut self) -> Result<Request> {
         const DOING: &str = "making the prompt";
         let reading = || Error::new(DOING, "its pictures are still being read").help("try again in a moment");
+        if !self.answers_here() {
+            let why = "answers of this chat come from a server, which makes the prompt itself";
+            return Err(
+                Error::new(DOING, why).help("choose this machine in the settings to see its own prompt")
+            );
+        }
         let conversation = self.chat.id;
         let path = self.chat.tree.path().to_vec();
         let shown: Vec<Attachment> = self.chat.shown().flat_map(|e| e.attachments.clone()).collect();
@@ -494,7 +519,7 @@ impl State {
                 created_ms: 0,
                 chosen: None,
             };
-            messages.push(message(&entry, &self.files).ok_or_else(reading)?);
+            messages.push(message(&entry, &self.files, false).ok_or_else(reading)?);
         }
         if messages.iter().all(|message| message.role == Role::System) {
             return Err(Error::new(DOING, "there is no question yet").help("type one"));
@@ -512,7 +537,15 @@ impl State {
     ) {
         let conversation = waiting.conversation;
         let mut about = AnswerDetails { sampling: Some(request.sampling), ..AnswerDetails::default() };
-        if let Some(info) = self.model_info() {
+        let chat = self.chat_of(conversation);
+        let chosen = chat.and_then(|chat| chat.settings.answers_from.as_ref());
+        if let Some(chosen) = chosen {
+            chosen.model.trim().clone_into(&mut about.model);
+            let server = self.elsewhere.server(&chosen.base_url);
+            about.server = server.map_or_else(|| chosen.base_url.clone(), |server| server.name.clone());
+            // Left to the server, it is not known here.
+            about.sampling = about.sampling.filter(|_| chat.is_some_and(|chat| chat.settings.own_sampling));
+        } else if let Some(info) = self.model_info() {
             about.model.clone_from(&info.name);
         }
         let start = request.answer_start.clone().unwrap_or_default();
@@ -533,8 +566,15 @@ impl State {
             entry.details = json!(about);
         }
         self.keep(conversation, answer_id);
-        let progress = Progress::new(pictures.len(), now);
-        let answer = backend.ask(request);
+        let mut progress = Progress::new(pictures.len(), now);
+        let remote = self.chat_of(conversation).filter(|chat| chat.settings.answers_from.is_some());
+        let answer = match remote {
+            Some(chat) => {
+                (progress.stage, progress.is_remote) = (Stage::Elsewhere, true);
+                self.elsewhere.ask(chat, request).unwrap_or_else(no_server)
+            }
+            None => backend.ask(request),
+        };
         let (message, fresh) = (answer_id, waiting.fresh);
         self.answering.push(Answering {
             conversation,
@@ -546,6 +586,7 @@ impl State {
             progress,
             pictures,
             start,
+            thinking: String::new(),
             kept: now,
         });
     }
@@ -568,9 +609,13 @@ impl State {
         }
     }
 
-    pub(in crate::app) fn stop_all(&mut self) {
-        let all = self.waiting.iter().map(|w| w.conversation);
-        let all: Vec<_> = all.chain(self.answering.iter().map(|a| a.conversation)).collect();
+    /// Stops what the model of this machine answers or is to answer; what servers say goes on.
+    pub(super) fn stop_here(&mut self) {
+        let is_here =
+            |id: &ConversationId| self.chat_of(*id).is_none_or(|chat| chat.settings.answers_from.is_none());
+        let waiting = self.waiting.iter().map(|w| w.conversation).filter(is_here);
+        let answering = self.answering.iter().filter(|a| !a.progress.is_remote).map(|a| a.conversation);
+        let all: Vec<_> = waiting.chain(answering).collect();
         for conversation in all {
             self.stop_in(conversation);
         }
@@ -598,8 +643,23 @@ impl State {
                 AnswerEvent::Picture(report) => self.picture_seen(answering, report),
                 AnswerEvent::Token(token) => came |= self.append(answering, &token.text),
                 AnswerEvent::Text(text) => came |= self.append(answering, &text),
+                AnswerEvent::RemoteToken(token) => came |= self.append(answering, &token.text),
+                AnswerEvent::Thinking(text) => {
+                    answering.thinking.push_str(&text);
+                    came = true;
+                }
                 AnswerEvent::Finished(summary) => {
-                    self.finished(answering, &summary);
+                    let figures = Figures::from(&*summary);
+                    self.finished(answering, &summary.text, summary.reason, |about| {
+                        about.figures = Some(figures);
+                    });
+                    return false;
+                }
+                AnswerEvent::RemoteFinished(summary) => {
+                    self.finished(answering, &summary.text, summary.reason, |about| {
+                        about.remote = Some(RemoteFigures::from(&*summary));
+                        about.thinking.clone_from(&summary.thinking);
+                    });
                     return false;
                 }
                 AnswerEvent::Failed(error) => {
@@ -610,6 +670,7 @@ impl State {
         }
         if came && now.saturating_duration_since(answering.kept) >= KEEP_EVERY {
             answering.kept = now;
+            self.thought(answering);
             self.keep(answering.conversation, answering.message);
         }
         true
@@ -636,30 +697,50 @@ impl State {
         self.keep(answering.conversation, id);
     }
 
-    fn finished(&mut self, answering: &Answering, summary: &Summary) {
+    /// Writes down what the model elsewhere has thought so far.
+    fn thought(&mut self, answering: &Answering) {
+        if answering.thinking.is_empty() {
+            return;
+        }
+        let entry = self.chat_mut(answering.conversation).and_then(|c| c.tree.get_mut(answering.message));
+        if let Some(entry) = entry {
+            let about: AnswerDetails = details(entry);
+            entry.details = json!(AnswerDetails { thinking: answering.thinking.clone(), ..about });
+        }
+    }
+
+    fn finished(
+        &mut self,
+        answering: &Answering,
+        text: &str,
+        reason: StopReason,
+        figures: impl FnOnce(&mut AnswerDetails),
+    ) {
         tracing::debug!("an answer has ended");
-        let nothing = summary.text.is_empty() && summary.reason == StopReason::Cancelled;
+        let nothing = text.is_empty() && reason == StopReason::Cancelled;
         if nothing {
             self.nothing_came(answering);
             return;
         }
         let entry = self.chat_mut(answering.conversation).and_then(|c| c.tree.get_mut(answering.message));
         if let Some(entry) = entry {
-            entry.text = format!("{}{}", answering.start, summary.text);
-            entry.state = match summary.reason {
+            entry.text = format!("{}{text}", answering.start);
+            entry.state = match reason {
                 StopReason::End | StopReason::StopString => MessageState::Complete,
                 StopReason::MaxTokens | StopReason::ContextFull | StopReason::Cancelled => {
                     MessageState::Stopped
                 }
             };
             let mut about: AnswerDetails = details(entry);
-            (about.figures, about.error) = (Some(Figures::from(summary)), None);
+            about.error = None;
+            figures(&mut about);
             entry.details = json!(about);
         }
         self.keep(answering.conversation, answering.message);
     }
 
     fn failed(&mut self, answering: &Answering, error: &Error) {
+        self.thought(answering);
         match error.get_kind() {
             ErrorKind::Cancelled => {}
             ErrorKind::DeviceLost => self.lose_device(error),
@@ -769,6 +850,15 @@ fn reading(now: Instant) -> Progress {
     let mut progress = Progress::new(0, now);
     progress.stage = Stage::Reading;
     progress
+}
+
+/// The answer of a server that is not there any more.
+fn no_server() -> Answer {
+    let (sender, events) = std::sync::mpsc::channel();
+    let error = Error::new("asking the server", "it is not among the servers any more")
+        .help("choose in the settings where answers come from");
+    let _ = sender.send(AnswerEvent::Failed(error));
+    Answer { events, cancel: Cancel::default() }
 }
 
 /// A request with the conversation's settings; draws its seed.

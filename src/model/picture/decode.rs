@@ -93,6 +93,27 @@ impl Header {
     }
 }
 
+/// What a picture file is, as others would have to show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileKind {
+    /// Its format.
+    pub format: ImageFormat,
+    /// Its metadata ask for it to be turned or mirrored.
+    pub is_turned: bool,
+}
+
+/// What kind of file these bytes are, from their header.
+///
+/// # Errors
+/// They are no picture that is read here.
+pub fn file_kind(bytes: &[u8], name: &str) -> Result<FileKind> {
+    let format = recognise(bytes, name)?;
+    guarded(name, || {
+        let mut decoder = open(bytes, format, name)?;
+        Ok(FileKind { format, is_turned: orientation(&mut decoder) != Orientation::NoTransforms })
+    })
+}
+
 /// Width, height and row-major RGB of the (first) picture in `bytes`, upright.
 pub(super) fn decode(bytes: &[u8], name: &str) -> Result<(u32, u32, Vec<u8>)> {
     let format = recognise(bytes, name)?;

@@ -1,6 +1,7 @@
 //! Shared by the tests that run the model: the device, oracle fixtures and comparisons.
 #![allow(dead_code, clippy::unwrap_used, clippy::missing_panics_doc)]
 
+pub mod loopback;
 pub mod small_disk;
 
 use std::collections::HashMap;

@@ -1,0 +1,266 @@
+//! Servers elsewhere: which there are, which one answers in a chat, and what it has.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+
+use super::{Obstacle, State, engine_gone};
+use crate::app::chat::Chat;
+use crate::engine::{Answer, ModelInfo, Request, Wake};
+use crate::error::{Error, ErrorKind, Result};
+use crate::remote::{self, Ask, Choosing, Key, Keys, Limits, Listed, Listing, MemoryStore, Server, Where};
+
+/// How a list of models goes.
+#[derive(Debug)]
+pub enum ModelList {
+    /// It has been asked for.
+    Asked(Listing),
+    /// It has come.
+    There(Listed),
+    /// It has not, and why.
+    Failed(Error),
+}
+
+/// Servers that can answer instead of the model of this machine.
+pub struct Elsewhere {
+    /// The servers, in the order they were added.
+    pub servers: Vec<Server>,
+    /// What opens them.
+    pub keys: Keys,
+    /// How long to wait for them.
+    pub limits: Limits,
+    /// Their lists of models, by address, in this run of the program.
+    pub lists: HashMap<String, ModelList>,
+    /// Keys that are held for this run only, by address, and why.
+    pub key_trouble: HashMap<String, Error>,
+    keeping: Vec<(String, Receiver<Where>)>,
+    pub(in crate::app) wake: Wake,
+}
+
+impl std::fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Elsewhere").field("servers", &self.servers).finish_non_exhaustive()
+    }
+}
+
+impl Default for Elsewhere {
+    /// No servers, and no keyring.
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            keys: Keys::new(Arc::new(MemoryStore::default())),
+            limits: Limits::default(),
+            lists: HashMap::new(),
+            key_trouble: HashMap::new(),
+            keeping: Vec::new(),
+            wake: Arc::new(|| {}),
+        }
+    }
+}
+
+impl Elsewhere {
+    /// The server at this address.
+    #[must_use]
+    pub fn server(&self, base_url: &str) -> Option<&Server> {
+        self.servers.iter().find(|server| server.base_url == base_url)
+    }
+
+    /// Asks a server for its models; with `typed`, a key that is not kept yet.
+    pub fn list_models(&mut self, server: &Server, typed: Option<Key>) {
+        let listing = remote::list_models(server, &self.keys, typed, Arc::clone(&self.wake));
+        if let Some(ModelList::Asked(before)) =
+            self.lists.insert(server.base_url.clone(), ModelList::Asked(listing))
+        {
+            before.cancel.cancel();
+        }
+    }
+
+    /// Is a key of this server on its way into the keyring?
+    #[must_use]
+    pub fn is_keeping(&self, base_url: &str) -> bool {
+        self.keeping.iter().any(|(address, _)| address == base_url)
+    }
+
+    /// Keeps a key away from the window's thread: a keyring may ask the user. Until then it is held in memory.
+    fn keep_key(&mut self, base_url: &str, key: Key) {
+        self.keys.hold(base_url, &key);
+        self.key_trouble.remove(base_url);
+        let (sender, receiver) = channel();
+        let (keys, address, wake) = (self.keys.clone(), base_url.to_owned(), Arc::clone(&self.wake));
+        let run = move || {
+            let _ = sender.send(keys.keep(&address, &key));
+            wake();
+        };
+        match std::thread::Builder::new().name("keyring".into()).spawn(run) {
+            Ok(_) => self.keeping.push((base_url.to_owned(), receiver)),
+            Err(error) => {
+                let error = Error::new("putting the server's key into the keyring", error);
+                self.key_trouble.insert(base_url.to_owned(), error);
+            }
+        }
+    }
+
+    /// Forgets the key of a server.
+    pub fn forget_key(&mut self, base_url: &str) {
+        self.key_trouble.remove(base_url);
+        self.keeping.retain(|(address, _)| address != base_url);
+        let Some(server) = self.servers.iter_mut().find(|server| server.base_url == base_url) else { return };
+        let before = server.clone();
+        server.has_key = false;
+        self.keys.drop_held(base_url);
+        let keys = self.keys.clone();
+        let run = move || {
+            if let Err(error) = keys.forget(&before) {
+                tracing::warn!("{error}");
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("keyring".into()).spawn(run) {
+            tracing::warn!("forgetting a key: {error}");
+        }
+    }
+
+    /// Forgets a server and its key.
+    pub fn remove(&mut self, base_url: &str) {
+        self.forget_key(base_url);
+        self.lists.remove(base_url);
+        self.servers.retain(|server| server.base_url != base_url);
+    }
+
+    /// Takes in the lists that have come.
+    pub(super) fn poll(&mut self) {
+        let mut kept = Vec::new();
+        self.keeping.retain(|(base_url, receiver)| match receiver.try_recv() {
+            Err(TryRecvError::Empty) => true,
+            Ok(place) => {
+                kept.push((base_url.clone(), place));
+                false
+            }
+            Err(TryRecvError::Disconnected) => false,
+        });
+        for (base_url, place) in kept {
+            if let Some(server) = self.servers.iter_mut().find(|server| server.base_url == base_url) {
+                server.has_key = place == Where::Kept;
+            }
+            if let Where::ThisRun(error) = place {
+                self.key_trouble.insert(base_url, error);
+            }
+        }
+        let mut came = Vec::new();
+        for (base_url, list) in &mut self.lists {
+            let ModelList::Asked(listing) = list else { continue };
+            let result = match listing.result.try_recv() {
+                Ok(result) => result,
+                Err(TryRecvError::Empty) => continue,
+                Err(TryRecvError::Disconnected) => Err(engine_gone("listing the server's models")),
+            };
+            match result {
+                Ok(listed) => {
+                    came.push((base_url.clone(), listed.clone()));
+                    *list = ModelList::There(listed);
+                }
+                Err(error) => *list = ModelList::Failed(error),
+            }
+        }
+        for (base_url, listed) in came {
+            if let Some(server) = self.servers.iter_mut().find(|server| server.base_url == base_url) {
+                (server.models, server.software) = (listed.models, listed.software);
+            }
+        }
+        self.lists.retain(
+            |_, list| !matches!(list, ModelList::Failed(error) if error.get_kind() == ErrorKind::Cancelled),
+        );
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        !self.keeping.is_empty() || self.lists.values().any(|list| matches!(list, ModelList::Asked(_)))
+    }
+
+    /// Why the server that a chat has chosen cannot answer; `None`: it can be asked.
+    pub(super) fn obstacle(&self, chat: &Chat) -> Option<Obstacle> {
+        let chosen = chat.settings.answers_from.as_ref()?;
+        if self.server(&chosen.base_url).is_none() {
+            return Some(Obstacle::UnknownServer);
+        }
+        chosen.model.trim().is_empty().then_some(Obstacle::NoServerModel)
+    }
+
+    /// Asks the server that a chat has chosen; `None`: it has chosen none that there is. The settings say whether the user has
+    /// chosen how to sample; otherwise that is left to the server.
+    pub(super) fn ask(&self, chat: &Chat, request: Request) -> Option<Answer> {
+        let chosen = chat.settings.answers_from.as_ref()?;
+        let server = self.server(&chosen.base_url)?.clone();
+        let choosing =
+            if chat.settings.own_sampling { Choosing::from(&request.sampling) } else { Choosing::default() };
+        let (model, keys, limits) = (chosen.model.trim().to_owned(), self.keys.clone(), self.limits);
+        Some(remote::ask(Ask { server, model, request, choosing, keys, limits }, Arc::clone(&self.wake)))
+    }
+
+    /// Can the chat's server go on with an answer that has begun?
+    pub(super) fn check_goes_on(&self, chat: &Chat) -> Result<()> {
+        let server = chat.settings.answers_from.as_ref().and_then(|chosen| self.server(&chosen.base_url));
+        let Some(server) = server.filter(|server| !server.goes_on()) else { return Ok(()) };
+        let (why, help) = match &server.software {
+            None => (
+                "it is not known whether this server can go on with an answer that has begun".to_owned(),
+                "list its models, which tells what it runs on, or ask for another answer",
+            ),
+            Some(software) => (
+                format!("a server of {software} is not known to go on with an answer that has begun"),
+                "ask for another answer",
+            ),
+        };
+        Err(Error::new("going on with the answer", why).at(&server.name).help(help))
+    }
+}
+
+impl State {
+    /// The server and the model's name that answer in the conversation on the screen; `None`: this machine, or a server that is
+    /// not there any more.
+    #[must_use]
+    pub fn answering_server(&self) -> Option<(&Server, &str)> {
+        let chosen = self.chat.settings.answers_from.as_ref()?;
+        Some((self.elsewhere.server(&chosen.base_url)?, chosen.model.trim()))
+    }
+
+    /// Keeps a server, in place of the one that had the address `before`, and its key where one was typed. Chats in memory that
+    /// had chosen it follow it to another address; its key does not.
+    pub fn save_server(&mut self, before: Option<&str>, server: Server, key: Option<Key>) {
+        let base_url = server.base_url.clone();
+        if let Some(before) = before.filter(|before| *before != base_url) {
+            let chats = std::iter::once(&mut self.chat).chain(self.others.values_mut());
+            let chosen =
+                chats.map(|chat| &mut chat.settings).chain(std::iter::once(&mut self.usual_settings));
+            for chosen in chosen.filter_map(|settings| settings.answers_from.as_mut()) {
+                if chosen.base_url == before {
+                    chosen.base_url.clone_from(&base_url);
+                }
+            }
+            self.elsewhere.forget_key(before);
+        }
+        let known = before.unwrap_or(&base_url);
+        match self.elsewhere.servers.iter_mut().find(|known_server| known_server.base_url == known) {
+            Some(place) => *place = server,
+            None => self.elsewhere.servers.push(server),
+        }
+        if let Some(ModelList::There(listed)) = self.elsewhere.lists.get(&base_url)
+            && let Some(server) = self.elsewhere.servers.iter_mut().find(|server| server.base_url == base_url)
+        {
+            (server.models, server.software) = (listed.models.clone(), listed.software.clone());
+        }
+        if let Some(key) = key {
+            self.elsewhere.keep_key(&base_url, key);
+        }
+    }
+
+    /// The loaded model, where it is the one that answers in the conversation on the screen.
+    #[must_use]
+    pub fn local_model(&self) -> Option<&ModelInfo> {
+        self.model_info().filter(|_| self.answers_here())
+    }
+
+    /// Do answers in the conversation on the screen come from this machine?
+    #[must_use]
+    pub fn answers_here(&self) -> bool {
+        self.chat.settings.answers_from.is_none()
+    }
+}

@@ -1,0 +1,109 @@
+//! Room `remote`: the models of a server.
+
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::http::{Call, ERROR_BYTES, Outgoing, Piece, refusal};
+use super::keys::{Key, Keys};
+use super::reply::refusal_words;
+use super::server::Server;
+use crate::engine::{Cancel, Events, Wake};
+use crate::error::{Error, Result};
+
+const DOING: &str = "listing the server's models";
+/// A list of models is no answer of a model: it comes soon.
+const PATIENCE: Duration = Duration::from_secs(30);
+const MOST_BYTES: usize = 8 << 20;
+const MOST_MODELS: usize = 2000;
+
+/// What a server has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// The names of its models, in order.
+    pub models: Vec<String>,
+    /// What it runs on, where it says so (`owned_by`).
+    pub software: Option<String>,
+}
+
+/// A list under way.
+#[derive(Debug)]
+pub struct Listing {
+    /// Comes once.
+    pub result: Receiver<Result<Listed>>,
+    /// Stops it.
+    pub cancel: Cancel,
+}
+
+/// Asks a server for its models, on a thread of its own. `typed`: a key that is not kept yet.
+#[must_use]
+pub fn list_models(server: &Server, keys: &Keys, typed: Option<Key>, wake: Wake) -> Listing {
+    let (events, result) = Events::channel(wake);
+    let cancel = Cancel::default();
+    let (server, keys, own, failed) = (server.clone(), keys.clone(), cancel.clone(), events.clone());
+    let run = move || events.send(list(&server, &keys, typed, &own));
+    if let Err(error) = std::thread::Builder::new().name("models of a server".into()).spawn(run) {
+        failed.send(Err(Error::new(DOING, error)));
+    }
+    Listing { result, cancel }
+}
+
+fn list(server: &Server, keys: &Keys, typed: Option<Key>, cancel: &Cancel) -> Result<Listed> {
+    // The keyring may wait for the user, the list need not: it is asked on the network's thread.
+    let (send_key, receive_key) = std::sync::mpsc::channel();
+    let (url, own, keys) = (server.endpoint("models"), server.clone(), keys.clone());
+    let call = Call::start(server, DOING, move || {
+        let key = match typed {
+            Some(key) => Some(key),
+            None => keys.get(&own)?,
+        };
+        let _ = send_key.send(key.clone());
+        Ok(Outgoing { url, key, body: None })
+    })?;
+    let silent = || Error::new(DOING, "it says nothing").at(&server.name).help("check its address");
+    let Some(Piece::Head(head)) = call.next(cancel, PATIENCE)? else { return Err(silent()) };
+    let key = receive_key.try_recv().ok().flatten();
+    if !(200..300).contains(&head.status) {
+        let page = call.rest(ERROR_BYTES, cancel, PATIENCE).unwrap_or_default();
+        let said = refusal_words(&page, key.as_ref());
+        return Err(refusal(DOING, &server.name, &head, &said, key.is_some()));
+    }
+    let page = call.rest(MOST_BYTES, cancel, PATIENCE)?;
+    read(&page).ok_or_else(|| {
+        Error::new(DOING, "what it sends is no list of models")
+            .at(&server.name)
+            .help("this may be no server of this kind: check its address, or type the model's name")
+    })
+}
+
+fn read(page: &[u8]) -> Option<Listed> {
+    let json: Value = serde_json::from_slice(page).ok()?;
+    let list = json.get("data").or_else(|| json.get("models")).unwrap_or(&json).as_array()?;
+    let name = |model: &Value| {
+        let name = ["id", "name", "model"].iter().find_map(|field| model.get(*field)?.as_str());
+        name.or(model.as_str()).filter(|name| !name.trim().is_empty() && name.len() < 512).map(str::to_owned)
+    };
+    let mut models: Vec<String> = list.iter().filter_map(name).take(MOST_MODELS).collect();
+    models.dedup();
+    let owner = list.iter().find_map(|model| model.get("owned_by")?.as_str());
+    Some(Listed { models, software: owner.filter(|owner| owner.len() < 64).map(str::to_lowercase) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_all_kinds_of_servers_are_read() {
+        let vllm = br#"{"object":"list","data":[{"id":"Qwen/Qwen3-VL-235B-A22B-Instruct","object":"model","owned_by":"vllm"},{"id":"b"}]}"#;
+        let listed = read(vllm).unwrap();
+        assert_eq!(listed.models, ["Qwen/Qwen3-VL-235B-A22B-Instruct", "b"]);
+        assert_eq!(listed.software.as_deref(), Some("vllm"));
+        assert_eq!(read(br#"{"models":[{"name":"a"}]}"#).unwrap().models, ["a"]);
+        assert_eq!(read(br#"["a",{"id":""},7]"#).unwrap().models, ["a"]);
+        for none in [b"".as_slice(), b"<html>", br#"{"data":7}"#, b"7"] {
+            assert_eq!(read(none), None);
+        }
+    }
+}
