@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Cancelled,
     /// The request needs more memory or context than there is.
     DoesNotFit,
+    /// The model's vision file is missing; without it the model can be used for texts.
+    NoVision,
     /// The GPU device is gone and must be rebuilt.
     DeviceLost,
 }

@@ -65,8 +65,9 @@ impl WindowApp {
             Command::OpenModel(folder) => self.chosen(Chosen::Model(folder)),
             Command::OpenModelAs(folder, recipe) => {
                 self.preferences.last_model = Some(folder.clone());
-                state.open_model_as(&folder, Some(recipe), backend);
+                state.open_model_as(&folder, Some(recipe), false, backend);
             }
+            Command::OpenTextOnly(folder) => state.open_model_as(&folder, None, true, backend),
             Command::Work(work, opens) => self.models.begin(work, opens),
             Command::StopWork(id) => self.models.stop(id),
             Command::WorkAgain(id) => self.models.again(id),

@@ -32,6 +32,8 @@ pub enum Command {
     OpenModel(PathBuf),
     /// Load this model, its weights stored so.
     OpenModelAs(PathBuf, Recipe),
+    /// Load this model without its vision tower.
+    OpenTextOnly(PathBuf),
     /// Do something with a model; if it is a download, open it once it is there.
     Work(Work, bool),
     /// Stop this piece of work.

@@ -27,6 +27,7 @@ pub(super) fn obstacle_text(obstacle: Obstacle, t: &Texts) -> &'static str {
         Obstacle::ChatLoading => t.chat_still_loading,
         Obstacle::Answering => t.answer_under_way,
         Obstacle::Empty => t.type_or_add,
+        Obstacle::NoVision => t.opened_text_only,
         Obstacle::UnknownServer => t.server_unknown,
         Obstacle::NoServerModel => t.server_model_first,
     }

@@ -89,7 +89,9 @@ fn natural(name: &str) -> Vec<(String, u64)> {
 
 /// Is it a model's folder? Otherwise its pictures are the frames of a clip.
 fn is_model(folder: &Path) -> bool {
-    folder.join("config.json").exists() || folder.join("ocelli.json").exists()
+    folder.join("config.json").exists()
+        || folder.join("ocelli.json").exists()
+        || !crate::hub::names::text_ggufs(folder).is_empty()
 }
 
 struct Pending {
@@ -267,6 +269,13 @@ impl Dialogs {
                     frames_of(&folder).unwrap_or_else(Chosen::Nothing)
                 });
             }
+            let is_gguf = |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
+            let (models, files): (Vec<_>, Vec<_>) = files.into_iter().partition(is_gguf);
+            // A text file that was dropped together with its vision file is the one to open.
+            let is_text = |path: &&PathBuf| {
+                path.file_name().and_then(|name| name.to_str()).is_some_and(crate::hub::names::is_text_gguf)
+            };
+            chosen.extend(models.iter().find(is_text).or(models.first()).cloned().map(Chosen::Model));
             let is_export = |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
             let (exports, pictures): (Vec<_>, Vec<_>) = files.into_iter().partition(is_export);
             chosen.extend(exports.into_iter().map(Chosen::Import));

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hub::library::{Library, Model, Unfinished, Verified};
 use crate::hub::pull::{PullProgress, PullRequest};
 use crate::hub::{HubSettings, catalogue, pull};
+use crate::model::gguf::find::{self, Found};
 use crate::model::loaded::LoadOptions;
 use crate::model::memory::{MemoryPlan, Room};
 use crate::model::recipe::Recipe;
@@ -35,6 +36,8 @@ pub enum Work {
     Rename(String, String),
     /// Remove damaged files that were found.
     Discard(Vec<PathBuf>),
+    /// Look for GGUF files that other programs have downloaded.
+    Find,
 }
 
 /// How a piece of work stands.
@@ -52,6 +55,8 @@ pub enum Outcome {
     Verified(Verified),
     /// The model is there: what to open.
     Pulled(PathBuf),
+    /// GGUF files of other programs.
+    Found(Vec<Found>),
 }
 
 /// A piece of work.
@@ -336,6 +341,7 @@ fn carry_out(
         }
         Work::Import(path) => library.import(path, None).map(|_| Outcome::Done(None)),
         Work::Rename(name, new_name) => library.rename(name, new_name).map(|()| Outcome::Done(None)),
+        Work::Find => Ok(Outcome::Found(find::find(&find::Places::usual()))),
         Work::Discard(paths) => library.discard(paths).map(|()| Outcome::Done(None)),
     };
     result.unwrap_or_else(|error| match error.get_kind() {

@@ -2,6 +2,7 @@
 
 use egui::{Context, Grid, Id, Label, Modal, RichText, ScrollArea, TextEdit, Ui};
 
+use super::actions::Action;
 use super::command::Command;
 use super::models::{Fit, Models, Outcome, Task, Work, fit, usual_plan};
 use super::style;
@@ -10,6 +11,7 @@ use crate::error::Error;
 use crate::hub::library::{Kind, Model};
 use crate::hub::pull::{PullProgress, PullStage};
 use crate::hub::{PullRequest, RepoId, catalogue};
+use crate::model::gguf::find::Found;
 use crate::model::recipe::Recipe;
 
 /// The drawing, from frame to frame.
@@ -93,6 +95,7 @@ fn task_ui(ui: &mut Ui, task: &Task, t: &Texts, commands: &mut Vec<Command>) {
         Work::Import(path) => fill(t.importing_model, &[("name", &path.display())]),
         Work::Rename(name, _) => name.clone(),
         Work::Discard(_) => t.discard_damaged.to_owned(),
+        Work::Find => t.find_ggufs.to_owned(),
     };
     let is_pull = matches!(task.work, Work::Pull(_));
     ui.horizontal(|ui| {
@@ -112,7 +115,7 @@ fn task_ui(ui: &mut Ui, task: &Task, t: &Texts, commands: &mut Vec<Command>) {
                         commands.push(Command::WorkAgain(task.id));
                     }
                 }
-                Outcome::Verified(_) | Outcome::Pulled(_) | Outcome::Done(_) => {
+                Outcome::Verified(_) | Outcome::Pulled(_) | Outcome::Done(_) | Outcome::Found(_) => {
                     if ui.button(t.close).clicked() {
                         commands.push(Command::CloseWork(task.id));
                     }
@@ -146,6 +149,7 @@ fn task_ui(ui: &mut Ui, task: &Task, t: &Texts, commands: &mut Vec<Command>) {
         Outcome::Pulled(_) => {
             ui.label(t.pulled_words);
         }
+        Outcome::Found(found) => found_ui(ui, found, t, commands),
         Outcome::Verified(verified) if verified.damaged.is_empty() => {
             ui.label(fill(
                 t.verified_words,
@@ -161,6 +165,26 @@ fn task_ui(ui: &mut Ui, task: &Task, t: &Texts, commands: &mut Vec<Command>) {
                 commands.push(Command::CloseWork(task.id));
             }
         }
+    }
+}
+
+/// GGUF files of other programs.
+fn found_ui(ui: &mut Ui, found: &[Found], t: &Texts, commands: &mut Vec<Command>) {
+    if found.is_empty() {
+        ui.label(t.found_no_ggufs);
+    }
+    for model in found {
+        ui.horizontal_wrapped(|ui| {
+            let name = fill(t.import_named, &[("name", &model.name)]);
+            if style::named(ui.button(t.import_it), &name).clicked() {
+                commands.push(Command::Work(Work::Import(model.text.clone()), false));
+            }
+            ui.label(&model.name).on_hover_text(model.text.display().to_string());
+            ui.weak(format!("{} · {}", model.quantisation, style::bytes(model.bytes)));
+            if let Some(trouble) = &model.trouble {
+                ui.label(RichText::new(trouble).color(ui.visuals().warn_fg_color));
+            }
+        });
     }
 }
 
@@ -238,6 +262,13 @@ fn here_ui(
         }
         if ui.button(t.import_gguf).on_hover_text(t.import_gguf_hint).clicked() {
             commands.push(Command::ChooseModelToImport(true));
+        }
+        if ui.button(t.find_ggufs).on_hover_text(t.find_ggufs_hint).clicked() {
+            commands.push(Command::Work(Work::Find, false));
+        }
+        if ui.button(t.servers).clicked() {
+            view.open = false;
+            commands.push(Command::Do(Action::OpenServers));
         }
     });
 }

@@ -15,6 +15,7 @@ use super::window::{WAKE_DELAY, WindowApp};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, GpuOptions};
+use crate::model::memory::Room;
 use crate::model::recipe::Recipe;
 use crate::remote::Keys;
 
@@ -40,6 +41,8 @@ pub struct WindowOptions {
     pub context: usize,
     /// Models are loaded without their vision towers.
     pub text_only: bool,
+    /// Bytes a model may take at most; `None`: what adapter and machine report.
+    pub memory_limit_bytes: Option<u64>,
 }
 
 /// Where the window keeps what is to outlive it.
@@ -158,6 +161,7 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
     let left = std::rc::Rc::new(std::cell::RefCell::new(Left { losses, ..Left::default() }));
     let watch = DeviceWatch::new(gpu.clone(), left.clone());
     let device = gpu.clone();
+    let room = options.memory_limit_bytes.map(Room::limited).or_else(|| Room::of(&gpu));
     let (options, places) = (options.clone(), places.clone());
     let window = move || {
         eframe::run_native(
@@ -170,12 +174,15 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
                 let engine = Engine::start(gpu, Arc::new(move || ctx.request_repaint_after(WAKE_DELAY)))?;
                 let mut state = State::new(options.context, options.recipe);
                 state.text_only = options.text_only;
+                state.memory_limit_bytes = options.memory_limit_bytes;
                 state.elsewhere.keys = Keys::system();
                 state.chat.draft.text.clone_from(&preferences.unsent);
                 state.usual_settings.clone_from(&preferences.settings);
                 state.chat.settings.clone_from(&preferences.settings);
                 let ctx = &creation.egui_ctx;
                 let mut app = WindowApp::new(ctx, Box::new(engine), adapter, state, places, preferences)?;
+                app.models.room = room;
+                app.models.look();
                 (app.started, app.loading_since) = (Some(start), Some(start));
                 app.watch = Some(watch);
                 app.open_first_model(options.model);

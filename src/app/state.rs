@@ -158,6 +158,10 @@ pub struct State {
     pub(super) settings_touched: bool,
     /// Models are loaded without their vision towers.
     pub text_only: bool,
+    /// A model whose vision file is missing: it can be opened for texts only.
+    pub without_vision: Option<PathBuf>,
+    /// Bytes a model may take at most; `None`: what adapter and machine report.
+    pub memory_limit_bytes: Option<u64>,
     recipe: Option<Recipe>,
     context: usize,
     waiting: Vec<answers::Waiting>,
@@ -193,6 +197,8 @@ impl State {
             elsewhere: Elsewhere::default(),
             settings_touched: false,
             text_only: false,
+            without_vision: None,
+            memory_limit_bytes: None,
             recipe,
             context,
             waiting: Vec::new(),
@@ -283,18 +289,31 @@ impl State {
 
     /// Loads a model in place of the one there is. The conversation stays.
     pub fn open_model(&mut self, folder: &Path, backend: &mut dyn Backend) {
-        self.open_model_as(folder, self.recipe, backend);
+        self.open_model_as(folder, self.recipe, self.text_only, backend);
     }
 
-    /// [`State::open_model`] with this recipe.
-    pub fn open_model_as(&mut self, folder: &Path, recipe: Option<Recipe>, backend: &mut dyn Backend) {
+    /// [`State::open_model`] with this recipe, and perhaps without its vision tower.
+    pub fn open_model_as(
+        &mut self,
+        folder: &Path,
+        recipe: Option<Recipe>,
+        text_only: bool,
+        backend: &mut dyn Backend,
+    ) {
+        self.without_vision = None;
         self.stop_here();
         if let ModelState::Loading(loading) = &self.model {
             loading.load.cancel.cancel();
         }
         // Models are changed in the window: the context is made to fit each.
-        let (context, text_only) = (self.context, self.text_only);
-        let options = LoadOptions { context, text_only, pacing: Pacing::WINDOW, ..LoadOptions::default() };
+        let (context, memory_limit_bytes) = (self.context, self.memory_limit_bytes);
+        let options = LoadOptions {
+            context,
+            text_only,
+            memory_limit_bytes,
+            pacing: Pacing::WINDOW,
+            ..LoadOptions::default()
+        };
         let load = backend.load(LoadRequest { folder: folder.to_path_buf(), recipe, options });
         self.last_folder = Some(folder.to_path_buf());
         self.model = ModelState::Loading(Box::new(Loading {
@@ -352,9 +371,15 @@ impl State {
                 LoadEvent::Loaded(info) => {
                     self.chat.settings.fit(&info);
                     self.device_lost = false;
+                    let notes = info.notes.clone();
                     self.model = ModelState::Ready(info);
+                    for note in notes {
+                        self.tell(note, false);
+                    }
                 }
                 LoadEvent::Failed(error) => {
+                    self.without_vision =
+                        (error.get_kind() == ErrorKind::NoVision).then(|| loading.folder.clone());
                     self.model = ModelState::None;
                     match error.get_kind() {
                         ErrorKind::Cancelled => {}

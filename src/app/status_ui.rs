@@ -148,6 +148,15 @@ fn ended_text(reason: StopReason, t: &Texts) -> Option<&'static str> {
     }
 }
 
+/// What can be done about a model whose vision file is missing.
+pub(super) fn without_vision_ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+    let Some(folder) = &state.without_vision else { return };
+    let t = texts(ui.ctx());
+    if ui.button(t.open_text_only).on_hover_text(t.open_text_only_hint).clicked() {
+        commands.push(Command::OpenTextOnly(folder.clone()));
+    }
+}
+
 /// What the model saw of a picture, on a line.
 #[must_use]
 pub(super) fn picture_text(report: &PictureReport, t: &Texts) -> String {

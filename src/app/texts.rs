@@ -389,6 +389,14 @@ texts! {
     show_all_models_hint: "Thinking models reason at length before they answer", "Denkende Modelle überlegen lange, bevor sie antworten";
     any_repository: "Any other repository:", "Jedes andere Repository:";
     hub_words: "From {hub}, into {cache}", "Von {hub}, nach {cache}";
+    import_it: "Import", "Importieren";
+    import_named: "Import {name}", "{name} importieren";
+    find_ggufs: "Look for GGUF files of other programs", "GGUF-Dateien anderer Programme suchen";
+    find_ggufs_hint: "In the folders of LM Studio, Ollama and llama.cpp; only their first bytes are read", "In den Ordnern von LM Studio, Ollama und llama.cpp; nur ihre ersten Bytes werden gelesen";
+    found_no_ggufs: "There are no GGUF files of Qwen3-VL in the folders of LM Studio, Ollama and llama.cpp.", "In den Ordnern von LM Studio, Ollama und llama.cpp sind keine GGUF-Dateien von Qwen3-VL.";
+    open_text_only: "Open it for texts only", "Nur für Texte öffnen";
+    open_text_only_hint: "Without its vision file the model sees no pictures", "Ohne seine Bilddatei sieht das Modell keine Bilder";
+    opened_text_only: "This model was opened for texts only: it sees no pictures.", "Dieses Modell ist nur für Texte geöffnet: Es sieht keine Bilder.";
     get_model: "Get {name}", "{name} holen";
     get_model_words: "{download} to download from {hub}, {memory} of memory when it runs; licence {licence}. It opens by itself once it is there.", "{download} herunterzuladen von {hub}, {memory} Speicher, wenn es läuft; Lizenz {licence}. Es öffnet sich von selbst, sobald es da ist.";
 

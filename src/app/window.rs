@@ -172,7 +172,7 @@ impl WindowApp {
 
     /// Loads the model asked for, the one that was open last, or the one in this program.
     pub fn open_first_model(&mut self, asked: Option<PathBuf>) {
-        let last = self.preferences.last_model.clone().filter(|folder| folder.is_dir());
+        let last = self.preferences.last_model.clone().filter(|place| place.exists());
         let folder = asked.or(last).unwrap_or_else(|| builtin::NAME.into());
         self.open_model(folder);
     }
@@ -405,6 +405,7 @@ impl WindowApp {
         self.preferences.settings_open = settings_open;
         Panel::bottom("composer").frame(panel_frame(ui)).show(ui, |ui| {
             status_ui::notices_ui(ui, &self.state.notices, commands);
+            status_ui::without_vision_ui(ui, &self.state, commands);
             status_ui::undo_ui(ui, &self.state, now, commands);
             if let Some(progress) = self.state.progress() {
                 status_ui::progress_ui(ui, progress, now);
@@ -413,7 +414,9 @@ impl WindowApp {
         });
         let rows = (
             self.state.progress().is_some(),
-            self.state.notices.len() + self.state.undo.len(),
+            self.state.notices.len()
+                + self.state.undo.len()
+                + usize::from(self.state.without_vision.is_some()),
             self.state.chat.draft.pictures.is_empty(),
         );
         if std::mem::replace(&mut self.composer_rows, rows) != rows {

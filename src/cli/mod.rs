@@ -181,11 +181,15 @@ pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         None => crate::app::run(&crate::app::WindowOptions {
             gpu: cli.window.gpu_options(),
-            model: cli.window.model.clone().filter(|model| !model.as_os_str().is_empty()),
+            model: match cli.window.model.as_ref().filter(|model| !model.as_os_str().is_empty()) {
+                Some(model) => Some(models::library()?.resolve(model)?),
+                None => None,
+            },
             data: cli.data.clone(),
             show_newest: false,
             recipe: cli.window.recipe,
             context: cli.window.load_options()?.context,
+            memory_limit_bytes: cli.window.load_options()?.memory_limit_bytes,
             text_only: cli.window.text_only,
         }),
         Some(Command::Generate(args)) => generate::run(args),

@@ -35,6 +35,8 @@ pub enum Obstacle {
     Answering,
     /// Nothing was typed or added.
     Empty,
+    /// There are pictures, and the model was opened without its vision tower.
+    NoVision,
     /// The chat's answers come from a server that is not there any more.
     UnknownServer,
     /// No model of the server was chosen.
@@ -142,7 +144,14 @@ impl State {
     /// Why the draft cannot be sent now; `None`: it can.
     #[must_use]
     pub fn cannot_send(&self) -> Option<Obstacle> {
-        self.cannot_ask().or_else(|| self.chat.draft.is_empty().then_some(Obstacle::Empty))
+        let sees = self.local_model().is_none_or(|info| info.takes_pictures);
+        self.cannot_ask().or_else(|| {
+            if self.chat.draft.is_empty() {
+                Some(Obstacle::Empty)
+            } else {
+                (!sees && !self.chat.draft.pictures.is_empty()).then_some(Obstacle::NoVision)
+            }
+        })
     }
 
     /// Tokens of the conversation in the model's context, as far as known.

@@ -8,7 +8,7 @@ use super::settings::{self, Vision};
 use super::tensors::{self, Source};
 use super::vocabulary::Vocabulary;
 use super::{Chosen, Gguf, Tensor};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::config::{CONFIG_FILE, GENERATION_CONFIG_FILE, GenerationDefaults, ModelConfig};
 use crate::model::recipe::{Recipe, Storage, StoredTensor};
 use crate::model::tensor_names::{checkpoint_tensors, is_vision, text_layer, vision_block};
@@ -259,9 +259,11 @@ fn no_vision(text: &Gguf) -> Error {
     if vision_inside(text) {
         return text
             .error("its vision tower is inside the text file, in Ollama's own layout, which is not read")
-            .help("download the two GGUF files that are published for llama.cpp, or load it for texts only (--text-only)");
+            .help("download the two GGUF files that are published for llama.cpp, or load it for texts only (--text-only)")
+            .kind(ErrorKind::NoVision);
     }
     text.error("its vision file is missing, without which it sees no pictures").help(
         "put the mmproj file that was published with it into the same folder, or load it for texts only (--text-only)",
     )
+    .kind(ErrorKind::NoVision)
 }
