@@ -13,6 +13,7 @@ use super::texts::{Texts, fill, texts};
 use super::{models_ui, style};
 use crate::hub::PullRequest;
 use crate::model::builtin;
+use crate::model::source::model_name;
 
 /// Width of the words, points.
 const WORDS_WIDTH: f32 = 520.0;
@@ -96,7 +97,7 @@ fn no_model_ui(ui: &mut Ui, state: &State, models: &Models, t: &Texts, commands:
     }
     let last = state.last_folder.as_ref().filter(|folder| !builtin::is_meant(folder));
     if let Some(folder) = last {
-        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
+        let name = model_name(folder);
         if ui
             .button(fill(t.open_again, &[("name", &name)]))
             .on_hover_text(folder.display().to_string())

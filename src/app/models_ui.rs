@@ -44,6 +44,7 @@ pub(super) fn models_ui(
     }
     let t = texts(ctx);
     let size = ctx.content_rect().size();
+    let height = (size.y - 140.0).max(160.0);
     let modal = Modal::new(Id::unique("models")).show(ctx, |ui| {
         ui.set_width((size.x - 60.0).clamp(280.0, 860.0));
         ui.horizontal(|ui| {
@@ -56,7 +57,9 @@ pub(super) fn models_ui(
         .inner
             | ScrollArea::vertical()
                 .id_salt("models")
-                .max_height((size.y - 140.0).max(160.0))
+                .max_height(height)
+                // Before it scrolls it is as high as that: the window's own height follows what is in it.
+                .min_scrolled_height(height)
                 .auto_shrink([false, true])
                 .show(ui, |ui| {
                     tasks_ui(ui, models, t, commands);

@@ -11,6 +11,7 @@ use super::state::{LoadStep, Loading, ModelState, State};
 use super::texts::{Texts, fill, texts};
 use super::{menus_ui, status_ui, style};
 use crate::model::builtin;
+use crate::model::source::model_name;
 
 /// Width of the bars in it, points.
 const BAR_WIDTH: f32 = 150.0;
@@ -77,11 +78,8 @@ fn model_ui(ui: &mut Ui, state: &State, adapter: &str, t: &Texts) {
         }
         ModelState::Loading(loading) => {
             let folder = &loading.folder;
-            let name = if builtin::is_meant(folder) {
-                builtin::FULL_NAME.into()
-            } else {
-                folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy()
-            };
+            let name =
+                if builtin::is_meant(folder) { builtin::FULL_NAME.to_owned() } else { model_name(folder) };
             ui.add(Label::new(RichText::new(name).strong()).truncate());
         }
         ModelState::Ready(info) => {

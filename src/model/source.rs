@@ -118,7 +118,7 @@ impl ModelSource {
                 open_cached(&cached_folder(cache, folder, recipe)?, folder, recipe.into(), progress, cancel)?
             }
         };
-        let name = if built_in { builtin::FULL_NAME.to_owned() } else { folder_name(folder) };
+        let name = if built_in { builtin::FULL_NAME.to_owned() } else { model_name(folder) };
         Ok(Self { name, folder: folder.to_owned(), files: folder.to_owned(), model, notes })
     }
 }
@@ -167,7 +167,7 @@ fn open_cached(
 /// # Errors
 /// There is no configuration in `folder`.
 pub fn cached_folder(cache: &Path, folder: &Path, recipe: Recipe) -> Result<PathBuf> {
-    Ok(named_in_cache(cache, &folder_name(folder), recipe, &cache_key(folder, recipe)?))
+    Ok(named_in_cache(cache, &model_name(folder), recipe, &cache_key(folder, recipe)?))
 }
 
 fn named_in_cache(cache: &Path, name: &str, recipe: Recipe, key: &str) -> PathBuf {
@@ -193,7 +193,7 @@ fn cached_gguf(cache: &Path, chosen: &Chosen, how: How) -> Result<PathBuf> {
     for path in paths {
         let metadata = std::fs::metadata(&path).map_err(|e| Error::new(DOING, e).at_path(&path))?;
         let time = metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        let name = folder_name(&path);
+        let name = model_name(&path);
         let nanoseconds = time.map_or(0, |t| t.as_nanos());
         hash.update(format!("{} {name} {} {nanoseconds} ", name.len(), metadata.len()));
     }
@@ -254,9 +254,31 @@ fn cache_key(folder: &Path, recipe: Recipe) -> Result<String> {
     Ok(hex(&hash.finalize()[..8]))
 }
 
-/// The last part of a folder's path; for `.` and the like, of the path it stands for.
-fn folder_name(folder: &Path) -> String {
+/// What to call what lies there: the repository's name for a snapshot in the hub's cache, otherwise the last part of the path; for `.` and the like, of
+/// the path it stands for.
+#[must_use]
+pub fn model_name(folder: &Path) -> String {
+    // models--Qwen--Qwen3-VL-2B-Instruct/snapshots/<commit>
+    let parent = folder.parent().filter(|parent| parent.file_name().is_some_and(|name| name == "snapshots"));
+    let repository = parent.and_then(Path::parent).and_then(Path::file_name).and_then(|name| name.to_str());
+    let name = repository.and_then(|name| name.strip_prefix("models--")?.split("--").last());
+    if let Some(name) = name {
+        return name.to_owned();
+    }
     let absolute = std::fs::canonicalize(folder);
     let named = folder.file_name().or_else(|| absolute.as_ref().ok().and_then(|path| path.file_name()));
     named.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_in_the_hubs_cache_is_called_like_its_repository() {
+        let folder = Path::new("/h/hub/models--Qwen--Qwen3-VL-2B-Instruct/snapshots/0123abc");
+        assert_eq!(model_name(folder), "Qwen3-VL-2B-Instruct");
+        assert_eq!(model_name(Path::new("/h/own")), "own");
+        assert_eq!(model_name(Path::new("/h/x.gguf")), "x.gguf");
+    }
 }

@@ -322,15 +322,26 @@ impl<'a> Uploader<'a> {
         row_bytes: usize,
         bytes_of: impl Fn(usize) -> &'m [u8],
     ) -> Result<()> {
+        let (offset, bytes) = ((at * row_bytes) as u64, rows.len() * row_bytes);
+        // Straight from the file's pages into the memory that the device copies from.
+        let whole_words = std::num::NonZeroU64::new(bytes as u64).filter(|n| n.get().is_multiple_of(4));
+        if let Some(mut view) =
+            whole_words.and_then(|size| self.gpu.queue().write_buffer_with(buffer, offset, size))
+        {
+            for (n, row) in rows.enumerate() {
+                view.slice(n * row_bytes..(n + 1) * row_bytes).copy_from_slice(bytes_of(row));
+            }
+            drop(view);
+            return self.flushed(bytes);
+        }
         let mut staging = std::mem::take(&mut self.staging);
         staging.clear();
         for row in rows {
             staging.extend_from_slice(bytes_of(row));
         }
-        self.gpu.write(buffer, (at * row_bytes) as u64, &staging);
-        let written = staging.len();
+        self.gpu.write(buffer, offset, &staging);
         self.staging = staging;
-        self.flushed(written)
+        self.flushed(bytes)
     }
 
     /// Counts bytes written; now and then lets the device take them, so that staging memory stays small.

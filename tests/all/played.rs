@@ -177,8 +177,13 @@ impl Window {
 
     /// Draws until `done`, as the pictures' thread needs its time.
     pub fn wait_until(&mut self, done: impl Fn(&State) -> bool) {
+        self.wait_for(|app| done(&app.state));
+    }
+
+    /// Draws until `done`.
+    pub fn wait_for(&mut self, done: impl Fn(&WindowApp) -> bool) {
         let start = Instant::now();
-        while !done(&self.harness.state().state) {
+        while !done(self.harness.state()) {
             assert!(start.elapsed() < Duration::from_secs(20), "the window waits for ever");
             // A request that finds one pending is not told of: look now and then.
             let _ = self.repaint.recv_timeout(Duration::from_millis(50));

@@ -2,4 +2,5 @@
 
 mod pulling;
 mod server;
+mod through_window;
 mod whole_program;

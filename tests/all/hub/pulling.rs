@@ -367,7 +367,7 @@ fn a_gguf_and_its_vision_file_are_chosen_from_many() {
     assert!(there.iter().any(|path| path.ends_with("mmproj-M-F16.gguf")));
 }
 
-fn library(home: &Path) -> Library {
+pub fn library(home: &Path) -> Library {
     Library {
         names: Some(home.join("models.json")),
         hub_cache: home.join("hub"),
