@@ -31,15 +31,10 @@ impl Gpu {
             let total_bytes = (machine_bytes? as f64 * METAL_SHARE) as u64;
             return Some(AdapterMemory { total_bytes, is_shared: true });
         }
-        match self.vulkan_heaps() {
-            Some(own) if !is_shared => Some(AdapterMemory { total_bytes: own, is_shared }),
-            Some(heap) => Some(AdapterMemory {
-                total_bytes: machine_bytes.map_or(heap, |all| all.min(heap)),
-                is_shared,
-            }),
-            None if is_shared => machine_bytes.map(|total_bytes| AdapterMemory { total_bytes, is_shared }),
-            None => None,
-        }
+        // Drivers that share the machine's memory tell of heaps that are no limits: 2 GiB for some software devices, a small part
+        // for some that sit beside a processor.
+        let total_bytes = if is_shared { machine_bytes } else { self.vulkan_heaps() };
+        total_bytes.map(|total_bytes| AdapterMemory { total_bytes, is_shared })
     }
 
     /// Bytes of the largest heap that is the device's own.
