@@ -26,6 +26,7 @@ use crate::model::config::{CONFIG_FILE, GENERATION_CONFIG_FILE};
 use crate::model::converted::{
     ConvertedModel, FORMAT_NAME, FORMAT_VERSION, FileRecord, MANIFEST_FILE, Manifest, SourceRecord,
 };
+use crate::model::disk::check_disk;
 use crate::model::recipe::{
     BLOCK, Recipe, Storage, StoredTensor, check_finite, quantise_rows, stored_tensors, to_f16_rows,
 };
@@ -132,6 +133,7 @@ pub fn convert(
     check_side_files(&origin)?;
     let mut plan = stored_tensors(origin.config(), recipe)?;
     plan.retain(|tensor| origin.has_vision() || !is_vision(&tensor.name));
+    check_disk(destination, plan.iter().map(|tensor| tensor.bytes() as u64).sum(), DOING)?;
     let partial = PartialFolder::create(destination, DOING)?;
 
     let weights = write_weights(&origin, &plan, partial.path(), progress, cancel)?;

@@ -8,6 +8,7 @@ pub mod config;
 pub mod convert;
 pub mod converted;
 pub mod detokenizer;
+pub mod disk;
 pub mod gguf;
 pub mod kv_cache;
 pub mod linear;

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,15 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use image::ImageEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use ocelli::app::models::Models;
 use ocelli::app::texts::{Language, set_language};
 use ocelli::app::{AnswerDetails, Draft, ModelState, Places, Preferences, Sample, State, WindowApp, details};
 use ocelli::engine::Engine;
 use ocelli::model::builtin;
+use ocelli::model::memory::Room;
 
+use crate::hub::pulling;
+use crate::hub::server::{COMMIT, Hub};
 use crate::support::gpu;
 
 /// Text that needs more than the letters of English.
@@ -147,6 +152,48 @@ impl Stage {
         fs::write(self.to.join(name).with_extension("png"), small_png(picture)).unwrap();
     }
 
+    /// The models window: a checkpoint of the true size that is there (its weights are a hole), and a download under way from a hub of the
+    /// tests.
+    fn models(&mut self, home: &Path) {
+        let hub = Hub::with_model(&[120]);
+        hub.speed.store(3_000_000, Ordering::Relaxed);
+        let library = pulling::library(home);
+        let folder = library.hub_cache.join("models--Qwen--Qwen3-VL-2B-Instruct/snapshots").join(COMMIT);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("config.json"), r#"{"model_type": "qwen3_vl"}"#).unwrap();
+        fs::File::create(folder.join("model.safetensors")).unwrap().set_len(4_255_000_000).unwrap();
+        let mut settings = pulling::settings(&hub, home);
+        (settings.endpoint, settings.cache) =
+            ("https://huggingface.co".to_owned(), library.hub_cache.clone());
+        let mut download = settings.clone();
+        download.endpoint = hub.address();
+        let room = Some(Room { bytes: 21_600_000_000, of_bytes: 24_000_000_000, is_shared: false });
+        let wake = Arc::new(|| ());
+        self.harness.state_mut().models = Models::in_places(Ok((library, download)), room, wake);
+        self.press(Modifiers::COMMAND, Key::M);
+        self.harness.get_all_by_label("Any other repository:").last().unwrap().focus();
+        self.harness.run_steps(2);
+        self.type_text("someone/small-qwen3-vl");
+        self.click("Download this repository");
+        let start = Instant::now();
+        while self.harness.state().models.pulling().is_none_or(|progress| progress.left_secs.is_none()) {
+            assert!(start.elapsed() < Duration::from_mins(1));
+            self.wait_a_little();
+        }
+        self.shoot("models");
+        self.theme(Theme::Dark);
+        set_language(&self.harness.ctx, Language::German);
+        self.shoot_fine("models-german-fine");
+        set_language(&self.harness.ctx, Language::English);
+        self.theme(Theme::Light);
+        self.press(Modifiers::NONE, Key::Escape);
+        let room = Some(Room { bytes: 21_600_000_000, of_bytes: 24_000_000_000, is_shared: false });
+        let nothing = pulling::library(&home.join("nothing"));
+        self.harness.state_mut().models = Models::in_places(Ok((nothing, settings)), room, Arc::new(|| ()));
+        self.harness.run_steps(3);
+        self.shoot("welcome");
+    }
+
     /// From now on, the screen has so many pixels per point.
     fn screen_of(&mut self, scale: f32) {
         let viewport = self.harness.input_mut().viewports.get_mut(&egui::ViewportId::ROOT).unwrap();
@@ -181,6 +228,7 @@ fn screenshots() {
     let mut stage = Stage::open();
     stage.shoot("welcome");
     stage.shoot_fine("welcome-fine");
+    stage.models(folder.path());
 
     for (file, question) in [
         ("letter.png", "What letter is this?"),

@@ -1,6 +1,6 @@
 //! Models from a hub, against one on loopback that misbehaves.
 
-mod pulling;
-mod server;
+pub mod pulling;
+pub mod server;
 mod through_window;
 mod whole_program;
