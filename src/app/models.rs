@@ -15,6 +15,7 @@ use crate::model::gguf::find::{self, Found};
 use crate::model::loaded::LoadOptions;
 use crate::model::memory::{MemoryPlan, Room};
 use crate::model::recipe::Recipe;
+use crate::model::synth::Preset;
 
 /// Called from a thread when something has come.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -369,7 +370,8 @@ pub fn usual_plan(entry: &catalogue::Entry) -> Option<MemoryPlan> {
     MemoryPlan::of_config(&entry.config(), Recipe::default(), &LoadOptions::default()).ok()
 }
 
-/// Does it fit? Recommended is the largest Instruct model that leaves a quarter of the room free.
+/// Does it fit? Recommended is the largest Instruct model that leaves a quarter of the room free; on a software device the
+/// smallest, because a processor takes minutes for what the others say.
 #[must_use]
 pub fn fit(entry: &catalogue::Entry, room: Option<&Room>) -> Fit {
     let (Some(room), Some(plan)) = (room, usual_plan(entry)) else { return Fit::Unknown };
@@ -379,7 +381,7 @@ pub fn fit(entry: &catalogue::Entry, room: Option<&Room>) -> Fit {
     let best = catalogue::MODELS
         .iter()
         .filter(|entry| !entry.thinks && !entry.is_gguf && with_ease(entry))
-        .max_by_key(|entry| entry.download_bytes());
+        .max_by_key(|entry| (!room.is_software || entry.size == Preset::TwoB, entry.download_bytes()));
     if best == Some(entry) {
         Fit::Recommended
     } else if plan.peak_bytes() <= room.bytes {
@@ -410,6 +412,8 @@ mod tests {
         assert_eq!(best(6), "Qwen/Qwen3-VL-2B-Instruct");
         assert_eq!(best(12), "Qwen/Qwen3-VL-4B-Instruct");
         assert_eq!(best(24), "Qwen/Qwen3-VL-8B-Instruct");
+        let software = Room { is_software: true, ..room(24) };
+        assert_eq!(first_choice(Some(&software)).repo, "Qwen/Qwen3-VL-2B-Instruct");
         assert_eq!(first_choice(None).repo, "Qwen/Qwen3-VL-2B-Instruct");
         assert_eq!(fit(&catalogue::MODELS[2], Some(&room(6))), Fit::TooLarge);
         assert_eq!(fit(&catalogue::MODELS[2], Some(&room(13))), Fit::Fits);

@@ -62,6 +62,12 @@ impl Gpu {
         None
     }
 
+    /// Does the processor do the work of a device?
+    #[must_use]
+    pub fn is_software(&self) -> bool {
+        self.adapter().get_info().device_type == wgpu::DeviceType::Cpu
+    }
+
     /// Bytes the driver's allocator holds for this device, where it says so: more than what buffers need, because it takes memory in
     /// blocks.
     #[must_use]

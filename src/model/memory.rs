@@ -92,6 +92,8 @@ pub struct Room {
     pub of_bytes: u64,
     /// Is it the machine's own memory, which other programs use as well?
     pub is_shared: bool,
+    /// Does the processor do the work of a device? Then what fits may still be far too slow.
+    pub is_software: bool,
 }
 
 impl Room {
@@ -100,13 +102,15 @@ impl Room {
     pub fn of(gpu: &Gpu) -> Option<Self> {
         let machine = machine_memory();
         let adapter = gpu.adapter_memory(machine.map(|memory| memory.total_bytes))?;
-        Some(Self::new(adapter.total_bytes, adapter.is_shared, machine.map(|memory| memory.available_bytes)))
+        let room =
+            Self::new(adapter.total_bytes, adapter.is_shared, machine.map(|memory| memory.available_bytes));
+        Some(Self { is_software: gpu.is_software(), ..room })
     }
 
     /// So much and no more.
     #[must_use]
     pub fn limited(bytes: u64) -> Self {
-        Self { bytes, of_bytes: bytes, is_shared: false }
+        Self { bytes, of_bytes: bytes, is_shared: false, is_software: false }
     }
 
     /// From the adapter's memory and, where that is the machine's, what is available of it now.
@@ -114,7 +118,7 @@ impl Room {
     pub fn new(adapter_bytes: u64, is_shared: bool, available_bytes: Option<u64>) -> Self {
         let usable = (adapter_bytes as f64 * USABLE_SHARE) as u64;
         let bytes = if is_shared { usable.min(available_bytes.unwrap_or(usable)) } else { usable };
-        Self { bytes, of_bytes: adapter_bytes, is_shared }
+        Self { bytes, of_bytes: adapter_bytes, is_shared, is_software: false }
     }
 }
 
@@ -182,7 +186,7 @@ mod tests {
 
     fn room(gigabytes: f64) -> Room {
         let bytes = (gigabytes * 1e9) as u64;
-        Room { bytes, of_bytes: bytes, is_shared: false }
+        Room::limited(bytes)
     }
 
     #[test]
