@@ -5,7 +5,7 @@ use egui::{Button, Image, Label, Layout, Response, RichText, Role, ScrollArea, U
 use super::actions::Action;
 use super::command::Command;
 use super::composer_ui::obstacle_text;
-use super::models::{Models, Work, first_choice, usual_plan};
+use super::models::{Models, Outcome, Work, first_choice, usual_plan};
 use super::samples::Shown;
 use super::servers_ui::place_ui;
 use super::state::{ModelState, State};
@@ -153,6 +153,19 @@ fn first_model_ui(ui: &mut Ui, models: &Models, t: &Texts, commands: &mut Vec<Co
             && let Ok(repo) = entry.repo_id()
         {
             commands.push(Command::Work(Work::Pull(PullRequest::new(repo)), true));
+        }
+        let ended = models
+            .tasks
+            .iter()
+            .find(|task| matches!(&task.work, Work::Pull(request) if request.repo.as_str() == entry.repo));
+        match ended.map(|task| &task.outcome) {
+            Some(Outcome::Failed(error)) => {
+                ui.label(RichText::new(error.to_string()).color(ui.visuals().error_fg_color));
+            }
+            Some(Outcome::Paused) => {
+                ui.weak(t.paused_words);
+            }
+            _ => {}
         }
         let memory = usual_plan(entry).map_or(0, |plan| plan.loaded_bytes());
         let hub = models.hub().map_or("", |hub| hub.endpoint.as_str());

@@ -26,15 +26,15 @@ pub enum Work {
     /// Fetch it from the hub, or go on with it.
     Pull(PullRequest),
     /// Compute its checksums again.
-    Verify(String),
+    Verify(Box<Model>),
     /// Remove it.
-    Remove(String),
-    /// Remove what was converted of it with one recipe, or all.
-    RemoveConversions(String, Option<Recipe>),
+    Remove(Box<Model>),
+    /// Remove what was converted of it with this recipe.
+    RemoveConversions(Box<Model>, Recipe),
     /// Take a folder or file into the list.
     Import(PathBuf),
     /// Give it another name.
-    Rename(String, String),
+    Rename(Box<Model>, String),
     /// Remove damaged files that were found.
     Discard(Vec<PathBuf>),
     /// Look for GGUF files that other programs have downloaded.
@@ -54,8 +54,10 @@ pub enum Outcome {
     Done(Option<u64>),
     /// Checksums were computed.
     Verified(Verified),
-    /// The model is there: what to open.
-    Pulled(PathBuf),
+    /// The model is there: what to open; and why the hub could not be asked, if it could not.
+    Pulled(PathBuf, Option<Error>),
+    /// Damaged files were removed, except these, which are the user's own.
+    Discarded(Vec<PathBuf>),
     /// GGUF files of other programs.
     Found(Vec<Found>),
 }
@@ -99,6 +101,8 @@ pub struct Listing {
 /// The models of this machine.
 pub struct Models {
     places: Result<(Library, HubSettings)>,
+    /// The environment is read again for each download: a token may have come meanwhile.
+    reads_environment: bool,
     /// What is on the disk, as it was looked at last.
     pub listing: Result<Listing>,
     looking: Option<Receiver<Result<Listing>>>,
@@ -124,11 +128,14 @@ impl Models {
     /// Of this account; nothing is looked at before [`Models::look`]. `data`: the folder of conversations and names.
     #[must_use]
     pub fn new(data: Option<&Path>, room: Option<Room>, wake: Wake) -> Self {
-        Self::in_places(
+        let models = Self::in_places(
             Library::find(data).and_then(|library| Ok((library, HubSettings::from_environment()?))),
             room,
             wake,
-        )
+        );
+        let mut models = models;
+        models.reads_environment = true;
+        models
     }
 
     /// In these places; for tests.
@@ -136,6 +143,7 @@ impl Models {
     pub fn in_places(places: Result<(Library, HubSettings)>, room: Option<Room>, wake: Wake) -> Self {
         Self {
             places,
+            reads_environment: false,
             listing: Ok(Listing::default()),
             looking: None,
             look_again: false,
@@ -201,10 +209,18 @@ impl Models {
             events,
         };
         let begun = self.places.clone().and_then(|(library, settings)| {
-            let wake = self.wake.clone();
+            let (wake, reads_environment) = (self.wake.clone(), self.reads_environment);
             thread::Builder::new()
                 .name("model work".to_owned())
                 .spawn(move || {
+                    let now = if reads_environment { HubSettings::from_environment() } else { Ok(settings) };
+                    let settings = match now {
+                        Ok(settings) => settings,
+                        Err(error) => {
+                            drop(say.send(Event::Ended(Outcome::Failed(error))));
+                            return wake();
+                        }
+                    };
                     let outcome = carry_out(&library, &settings, &work, &say, &wake, &cancel);
                     drop(say.send(Event::Ended(outcome)));
                     wake();
@@ -251,8 +267,8 @@ impl Models {
         running.find_map(|task| task.pulling.as_ref())
     }
 
-    /// Takes in what has come. Gives models to be opened.
-    pub fn poll(&mut self) -> Vec<PathBuf> {
+    /// Takes in what has come. Gives models to be opened, where `may_open` says that this disturbs nobody.
+    pub fn poll(&mut self, may_open: bool) -> Vec<PathBuf> {
         let mut to_open = Vec::new();
         let mut changed = false;
         for task in &mut self.tasks {
@@ -261,8 +277,13 @@ impl Models {
                     Ok(Event::Pulling(progress)) => task.pulling = Some(progress),
                     Ok(Event::Bytes(done, total)) => task.bytes = Some((done, total)),
                     Ok(Event::Ended(outcome)) => {
-                        if let (Outcome::Pulled(model), true) = (&outcome, task.opens) {
-                            to_open.push(model.clone());
+                        if let (Outcome::Pulled(model, None), true) = (&outcome, task.opens) {
+                            if may_open {
+                                to_open.push(model.clone());
+                            } else {
+                                // Somebody is at work: a button offers it.
+                                task.opens = false;
+                            }
                         }
                         task.outcome = outcome;
                         task.stopping = false;
@@ -295,7 +316,10 @@ impl Models {
             self.look();
         }
         // What is done and needs no reading is gone.
-        self.tasks.retain(|task| !matches!(task.outcome, Outcome::Done(None)));
+        self.tasks.retain(|task| {
+            !matches!(&task.outcome, Outcome::Done(None))
+                && !matches!(&task.outcome, Outcome::Discarded(left) if left.is_empty())
+        });
         to_open
     }
 }
@@ -323,7 +347,7 @@ fn carry_out(
     let result = match work {
         Work::Pull(request) => {
             pull(settings, request, &mut |progress| tell(Event::Pulling(progress.clone())), cancel)
-                .map(|pulled| Outcome::Pulled(pulled.model))
+                .map(|pulled| Outcome::Pulled(pulled.model, pulled.not_asked))
         }
         Work::Verify(name) => {
             let mut told = 0;
@@ -337,13 +361,13 @@ fn carry_out(
             library.verify(name, &mut show, cancel).map(Outcome::Verified)
         }
         Work::Remove(name) => library.remove(name).map(|bytes| Outcome::Done(Some(bytes))),
-        Work::RemoveConversions(name, recipe) => {
-            library.remove_conversions_of(name, *recipe).map(|bytes| Outcome::Done(Some(bytes)))
+        Work::RemoveConversions(model, recipe) => {
+            Library::remove_conversions(model, Some(*recipe)).map(|bytes| Outcome::Done(Some(bytes)))
         }
         Work::Import(path) => library.import(path, None).map(|_| Outcome::Done(None)),
         Work::Rename(name, new_name) => library.rename(name, new_name).map(|()| Outcome::Done(None)),
         Work::Find => Ok(Outcome::Found(find::find(&find::Places::usual()))),
-        Work::Discard(paths) => library.discard(paths).map(|()| Outcome::Done(None)),
+        Work::Discard(paths) => library.discard(paths).map(Outcome::Discarded),
     };
     result.unwrap_or_else(|error| match error.get_kind() {
         ErrorKind::Cancelled => Outcome::Paused,

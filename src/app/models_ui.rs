@@ -1,5 +1,7 @@
 //! Room `app`: draws the models: those of this machine, those that can be had, and what is being done with them.
 
+use std::path::PathBuf;
+
 use egui::{Context, Grid, Id, Label, Modal, RichText, ScrollArea, TextEdit, Ui};
 
 use super::actions::Action;
@@ -24,9 +26,9 @@ pub(super) struct ModelsView {
     /// Why that is none.
     repo_error: Option<Error>,
     /// The model that is being named, and its new name.
-    naming: Option<(String, String)>,
+    naming: Option<(PathBuf, String)>,
     /// The model whose removal is asked about.
-    removing: Option<String>,
+    removing: Option<PathBuf>,
     /// Thinking models and GGUF files are shown as well.
     shows_all: bool,
 }
@@ -93,10 +95,12 @@ fn tasks_ui(ui: &mut Ui, models: &Models, t: &Texts, commands: &mut Vec<Command>
 fn task_ui(ui: &mut Ui, task: &Task, t: &Texts, commands: &mut Vec<Command>) {
     let what = match &task.work {
         Work::Pull(request) => request.repo.to_string(),
-        Work::Verify(name) => fill(t.verifying_model, &[("name", name)]),
-        Work::Remove(name) | Work::RemoveConversions(name, _) => fill(t.removing_model, &[("name", name)]),
+        Work::Verify(model) => fill(t.verifying_model, &[("name", &model.name)]),
+        Work::Remove(model) | Work::RemoveConversions(model, _) => {
+            fill(t.removing_model, &[("name", &model.name)])
+        }
         Work::Import(path) => fill(t.importing_model, &[("name", &path.display())]),
-        Work::Rename(name, _) => name.clone(),
+        Work::Rename(model, _) => model.name.clone(),
         Work::Discard(_) => t.discard_damaged.to_owned(),
         Work::Find => t.find_ggufs.to_owned(),
     };
@@ -118,13 +122,17 @@ fn task_ui(ui: &mut Ui, task: &Task, t: &Texts, commands: &mut Vec<Command>) {
                         commands.push(Command::WorkAgain(task.id));
                     }
                 }
-                Outcome::Verified(_) | Outcome::Pulled(_) | Outcome::Done(_) | Outcome::Found(_) => {
+                Outcome::Verified(_)
+                | Outcome::Pulled(..)
+                | Outcome::Done(_)
+                | Outcome::Discarded(_)
+                | Outcome::Found(_) => {
                     if ui.button(t.close).clicked() {
                         commands.push(Command::CloseWork(task.id));
                     }
                 }
             }
-            if let (Outcome::Pulled(model), false) = (&task.outcome, task.opens)
+            if let (Outcome::Pulled(model, _), false) = (&task.outcome, task.opens)
                 && ui.button(t.open_it).clicked()
             {
                 commands.push(Command::OpenModel(model.clone()));
@@ -149,8 +157,16 @@ fn task_ui(ui: &mut Ui, task: &Task, t: &Texts, commands: &mut Vec<Command>) {
                 ui.label(fill(t.freed, &[("bytes", &style::bytes(*bytes))]));
             }
         }
-        Outcome::Pulled(_) => {
+        Outcome::Pulled(_, None) => {
             ui.label(t.pulled_words);
+        }
+        Outcome::Pulled(_, Some(error)) => {
+            let words = fill(t.not_asked_words, &[("error", error)]);
+            ui.label(RichText::new(words).color(ui.visuals().warn_fg_color));
+        }
+        Outcome::Discarded(left) => {
+            let names: Vec<String> = left.iter().map(|path| path.display().to_string()).collect();
+            ui.label(fill(t.discard_left, &[("files", &names.join(", "))]));
         }
         Outcome::Found(found) => found_ui(ui, found, t, commands),
         Outcome::Verified(verified) if verified.damaged.is_empty() => {
@@ -295,13 +311,14 @@ fn model_ui(
                 view.open = false;
             }
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
-                if let Some((_, name)) = view.naming.as_mut().filter(|(named, _)| *named == model.name) {
+                if let Some((_, name)) = view.naming.as_mut().filter(|(named, _)| *named == model.place) {
                     let label = ui.label(t.model_name);
                     let field = ui.add(TextEdit::singleline(name).desired_width(220.0)).labelled_by(label.id);
                     if ui.button(t.save).clicked()
                         || field.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter))
                     {
-                        commands.push(Command::Work(Work::Rename(model.name.clone(), name.clone()), false));
+                        commands
+                            .push(Command::Work(Work::Rename(Box::new(model.clone()), name.clone()), false));
                         view.naming = None;
                     }
                 } else {
@@ -329,7 +346,7 @@ fn model_ui(
         facts.push(fill(t.converted_as, &values));
     }
     ui.indent("facts", |ui| ui.add(Label::new(RichText::new(facts.join(" · ")).small().weak()).wrap()));
-    if view.removing.as_deref() == Some(&model.name) {
+    if view.removing.as_ref() == Some(&model.place) {
         removing_ui(ui, model, view, t, commands);
     }
 }
@@ -340,7 +357,7 @@ fn removing_ui(ui: &mut Ui, model: &Model, view: &mut ModelsView, t: &Texts, com
     ui.label(fill(words, &[("name", &model.name), ("bytes", &style::bytes(bytes))]));
     ui.horizontal(|ui| {
         if ui.button(t.remove_it).clicked() {
-            commands.push(Command::Work(Work::Remove(model.name.clone()), false));
+            commands.push(Command::Work(Work::Remove(Box::new(model.clone())), false));
             view.removing = None;
         }
         if ui.button(t.cancel).clicked() {
@@ -365,7 +382,7 @@ fn menu_ui(ui: &mut Ui, model: &Model, view: &mut ModelsView, t: &Texts, command
         }
         ui.separator();
         if ui.button(t.verify_it).on_hover_text(t.verify_hint).clicked() {
-            commands.push(Command::Work(Work::Verify(model.name.clone()), false));
+            commands.push(Command::Work(Work::Verify(Box::new(model.clone())), false));
         }
         if let (Kind::Hub, Some(Ok(repo))) = (&model.kind, model.repo.as_deref().map(str::parse::<RepoId>))
             && ui.button(t.look_for_newer).clicked()
@@ -376,17 +393,17 @@ fn menu_ui(ui: &mut Ui, model: &Model, view: &mut ModelsView, t: &Texts, command
             commands.push(Command::Reveal(model.place.clone()));
         }
         if matches!(model.kind, Kind::Hub | Kind::Imported) && ui.button(t.rename_it).clicked() {
-            view.naming = Some((model.name.clone(), model.name.clone()));
+            view.naming = Some((model.place.clone(), model.name.clone()));
         }
         ui.separator();
         for conversion in &model.conversions {
             if ui.button(fill(t.remove_conversion, &[("recipe", &conversion.recipe)])).clicked() {
-                let work = Work::RemoveConversions(model.name.clone(), Some(conversion.recipe));
+                let work = Work::RemoveConversions(Box::new(model.clone()), conversion.recipe);
                 commands.push(Command::Work(work, false));
             }
         }
         if ui.button(t.remove_it).clicked() {
-            view.removing = Some(model.name.clone());
+            view.removing = Some(model.place.clone());
         }
     });
     style::named(more.response, &fill(t.more_for, &[("name", &model.name)]));
@@ -444,8 +461,12 @@ fn catalogue_ui(ui: &mut Ui, models: &Models, view: &mut ModelsView, t: &Texts, 
 
 fn entry_ui(ui: &mut Ui, entry: &catalogue::Entry, models: &Models, t: &Texts, commands: &mut Vec<Command>) {
     let listing = models.listing.as_ref().ok();
-    let is_here = listing
-        .is_some_and(|listing| listing.models.iter().any(|model| model.repo.as_deref() == Some(entry.repo)));
+    // Of several quantisations the one that would be fetched.
+    let is_it = |model: &Model| {
+        model.repo.as_deref() == Some(entry.repo)
+            && (!entry.is_gguf || model.place.to_string_lossy().to_ascii_lowercase().ends_with("q8_0.gguf"))
+    };
+    let is_here = listing.is_some_and(|listing| listing.models.iter().any(is_it));
     let begun = listing.and_then(|listing| listing.unfinished.iter().find(|begun| begun.repo == entry.repo));
     let running = models.tasks.iter().any(|task| {
         matches!(&task.work, Work::Pull(request) if request.repo.as_str() == entry.repo)

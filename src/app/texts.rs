@@ -328,7 +328,7 @@ texts! {
     to_download: "To download", "Zum Herunterladen";
     in_hub_cache: "{bytes} in the hub's cache", "{bytes} im Cache des Hubs";
     not_there: "It is not there any more.", "Es ist nicht mehr da.";
-    source_gone: "converted; what it was made from is gone or has changed", "umgewandelt; woraus, ist fort oder hat sich geändert";
+    source_gone: "converted from something that is not in this list", "umgewandelt aus etwas, das nicht in dieser Liste ist";
     open_now: "open", "geöffnet";
     converted_as: "converted: {recipe} ({bytes})", "umgewandelt: {recipe} ({bytes})";
     open_it: "Open", "Öffnen";
@@ -364,7 +364,9 @@ texts! {
     try_again: "Try again", "Noch einmal versuchen";
     trying_again: "Trying again: {error}", "Neuer Versuch: {error}";
     close_work_hint: "Take this off the list", "Das von der Liste nehmen";
-    pulled_words: "It is there, and every checksum is right.", "Es ist da, und jede Prüfsumme stimmt.";
+    pulled_words: "It is there. Every byte that came was checked.", "Es ist da. Jedes Byte, das kam, wurde geprüft.";
+    not_asked_words: "The hub could not be asked; this is what was here already: {error}", "Der Hub ließ sich nicht fragen; das war schon da: {error}";
+    discard_left: "Left alone, because they are your own files: {files}", "Nicht angerührt, weil es Ihre eigenen Dateien sind: {files}";
     bytes_of: "{done} of {total}", "{done} von {total}";
     time_left: "{time} left", "noch {time}";
     checking: "checking", "wird geprüft";

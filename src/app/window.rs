@@ -304,7 +304,9 @@ impl eframe::App for WindowApp {
             }
         }
         self.poll_history(ctx);
-        for model in self.models.poll() {
+        // A model that comes must not break off an answer, or take the place of one that was chosen.
+        let may_open = !self.state.is_busy() && (self.state.model_info().is_none() || self.state.is_demo());
+        for model in self.models.poll(may_open) {
             self.chosen(Chosen::Model(model));
             self.models_view.open = false;
         }

@@ -114,7 +114,10 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             print(&format!("{name}\n"))
         }
         ModelsCommand::Verify { name, discard } => verify(name, *discard),
-        ModelsCommand::Rename { name, new_name } => library()?.rename(name, new_name),
+        ModelsCommand::Rename { name, new_name } => {
+            let library = library()?;
+            library.rename(&library.named(name)?, new_name)
+        }
         ModelsCommand::Remove { name, conversions } => remove(name, *conversions),
     }
 }
@@ -146,7 +149,7 @@ fn describe(model: &Model) -> String {
         Kind::Imported if !model.is_there => format!("not there any more: {place}"),
         Kind::Imported => format!("{} in {place}", words(model.bytes)),
         Kind::Conversion => {
-            format!("{}, converted; what it was made from is gone or has changed", words(model.bytes))
+            format!("{}, converted from something that is not in this list", words(model.bytes))
         }
     }
 }
@@ -194,7 +197,10 @@ fn fetch(request: &PullRequest) -> Result<()> {
                 line.say(&format!("{words}; trying again"));
             }
         }
-        line.show_text(progress.done_bytes * 10 / progress.total_bytes.max(1), &progress_words(progress));
+        line.show_text(
+            progress.done_bytes.saturating_mul(10) / progress.total_bytes.max(1),
+            &progress_words(progress),
+        );
     };
     let result = pull(&settings, request, &mut show, &AtomicBool::new(false));
     line.end();
@@ -236,6 +242,7 @@ fn progress_words(progress: &PullProgress) -> String {
 
 fn verify(name: &str, discard: bool) -> Result<()> {
     let library = library()?;
+    let model = library.named(name)?;
     let mut line = ProgressLine::new("verifying");
     let mut show = |done: u64, total: u64| {
         let percent = done * 100 / total.max(1);
@@ -244,7 +251,7 @@ fn verify(name: &str, discard: bool) -> Result<()> {
             &format!("verifying {percent:3} %  {} of {}", words(done), words(total)),
         );
     };
-    let result = library.verify(name, &mut show, &AtomicBool::new(false));
+    let result = library.verify(&model, &mut show, &AtomicBool::new(false));
     line.end();
     let verified = result?;
     if verified.damaged.is_empty() {
@@ -254,16 +261,21 @@ fn verify(name: &str, discard: bool) -> Result<()> {
     let paths: Vec<String> = verified.damaged.iter().map(|path| path.display().to_string()).collect();
     let error = Error::new("verifying", format!("damaged: {}", paths.join(", "))).at(name);
     if discard {
-        library.discard(&verified.damaged)?;
-        return Err(error.help("the damaged files are removed: `ocelli models pull` fetches them again"));
+        let left = library.discard(&verified.damaged)?;
+        return Err(if left.is_empty() {
+            error.help("they are removed: `ocelli models pull` fetches them again, opening the model converts it again")
+        } else {
+            error.help("your own files were left alone: convert or download them again")
+        });
     }
     Err(error.help("add --discard to remove the damaged files, then `ocelli models pull` fetches them again"))
 }
 
 fn remove(name: &str, conversions: bool) -> Result<()> {
     let library = library()?;
+    let model = library.named(name)?;
     let freed =
-        if conversions { library.remove_conversions_of(name, None)? } else { library.remove(name)? };
+        if conversions { Library::remove_conversions(&model, None)? } else { library.remove(&model)? };
     say(&format!("{} are free again", words(freed)));
     Ok(())
 }

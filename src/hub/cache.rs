@@ -101,7 +101,8 @@ impl RepoCache {
         let blob = self.blob(checksum);
         let pointer = self.snapshot(commit).join(name);
         let fail = |e: io::Error| Error::new("putting the file into its place", e).at_path(&pointer);
-        if pointer.exists() {
+        let length = |path: &Path| fs::metadata(path).map(|m| m.len()).ok();
+        if pointer.exists() && (length(&blob).is_none() || length(&blob) == length(&pointer)) {
             return Ok(());
         }
         if let Some(parent) = pointer.parent() {
@@ -114,7 +115,8 @@ impl RepoCache {
         if link(&target, &pointer).is_ok() {
             return Ok(());
         }
-        fs::rename(&blob, &pointer).map_err(fail)
+        // Where nobody may make links the snapshot has a file of its own: another name of the same one, or a copy.
+        fs::hard_link(&blob, &pointer).or_else(|_| fs::copy(&blob, &pointer).map(|_| ())).map_err(fail)
     }
 
     /// Notes that a revision stands for a commit.
@@ -162,11 +164,34 @@ impl RepoCache {
     /// # Errors
     /// Something cannot be removed.
     pub fn remove(&self) -> Result<()> {
-        let fail = |path: &Path, e: io::Error| Error::new("removing", e).at_path(path);
-        let (folder, locks) = (self.folder(), self.cache.join(".locks").join(self.repo.folder()));
-        fs::remove_dir_all(&folder).map_err(|e| fail(&folder, e))?;
-        drop(fs::remove_dir_all(locks));
-        Ok(())
+        let folder = self.folder();
+        let _locks = self.lock_all()?;
+        fs::remove_dir_all(&folder).map_err(|e| Error::new("removing", e).at_path(&folder))
+    }
+
+    /// All locks of the repository that downloads may have taken. The files stay: another process may wait for one.
+    fn lock_all(&self) -> Result<Vec<fs::File>> {
+        let folder = self.cache.join(".locks").join(self.repo.folder());
+        let mut locks = Vec::new();
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(file) = fs::File::options().write(true).open(entry.path()) else { continue };
+            if matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) {
+                return Err(Error::new("removing", "a download of it is running")
+                    .at(&self.repo)
+                    .help("pause the download first"));
+            }
+            locks.push(file);
+        }
+        Ok(locks)
+    }
+
+    /// Bytes of all that is there of the repository: every commit's files, unfinished ones too.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        let entries = fs::read_dir(self.folder().join("blobs")).into_iter().flatten().flatten();
+        let sizes =
+            entries.filter_map(|entry| Some(allocated(&entry.path())?.min(entry.metadata().ok()?.len())));
+        sizes.sum()
     }
 }
 
@@ -200,6 +225,7 @@ pub fn model_bytes(folder: &Path) -> Option<u64> {
     };
     let mut bytes = 0;
     let mut weights = 0;
+    let mut names = Vec::new();
     let mut has_gguf = false;
     for entry in fs::read_dir(folder).ok()?.flatten() {
         // Through links: the file itself.
@@ -207,10 +233,17 @@ pub fn model_bytes(folder: &Path) -> Option<u64> {
         let name = entry.file_name().to_string_lossy().to_ascii_lowercase();
         bytes += metadata.len();
         weights += usize::from(name.ends_with(".safetensors"));
+        names.push(name.clone());
         has_gguf |= is_text_gguf(&name);
+    }
+    if !shards_are_complete(&names) {
+        return None;
     }
     if has_gguf && weights == 0 {
         return Some(bytes);
+    }
+    if !folder.join("tokenizer.json").is_file() {
+        return None;
     }
     let config: serde_json::Value = serde_json::from_str(&read("config.json")?).ok()?;
     if config.get("model_type")?.as_str()? != "qwen3_vl" {
@@ -224,6 +257,24 @@ pub fn model_bytes(folder: &Path) -> Option<u64> {
         }
     }
     (weights > 0).then_some(bytes)
+}
+
+/// Of files called `…-00001-of-00004.…` all must be there.
+fn shards_are_complete(names: &[String]) -> bool {
+    names.iter().all(|name| {
+        let Some((before, after)) = name.split_once("-of-") else { return true };
+        let (Some((stem, first)), Some((count, end))) = (before.rsplit_once('-'), after.split_once('.'))
+        else {
+            return true;
+        };
+        match (first.parse::<usize>(), count.parse::<usize>()) {
+            (Ok(_), Ok(all)) if all <= 10_000 => (1..=all).all(|n| {
+                let width = first.len();
+                names.contains(&format!("{stem}-{n:0width$}-of-{count}.{end}"))
+            }),
+            _ => true,
+        }
+    })
 }
 
 /// Bytes a file takes on the disk: one with holes takes less than its length.

@@ -2,6 +2,7 @@
 //! them.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -61,6 +62,8 @@ pub(super) struct Fetch {
     claimed: Vec<AtomicBool>,
     /// Held by the one that reads the file from its beginning, where the hub sends no parts.
     whole: Mutex<()>,
+    /// The hub has sent the whole file where a part was asked for: it is asked for one at a time.
+    no_parts: AtomicBool,
     verified: AtomicBool,
 }
 
@@ -69,7 +72,15 @@ impl Fetch {
     pub(super) fn new(remote: RemoteFile, blob: PathBuf) -> Result<Self> {
         let partial = PartialFile::open(&blob, remote.bytes)?;
         let claimed = (0..partial.segments()).map(|_| AtomicBool::new(false)).collect();
-        Ok(Self { remote, blob, partial, claimed, whole: Mutex::new(()), verified: AtomicBool::new(false) })
+        Ok(Self {
+            remote,
+            blob,
+            partial,
+            claimed,
+            whole: Mutex::new(()),
+            no_parts: AtomicBool::new(false),
+            verified: AtomicBool::new(false),
+        })
     }
 
     /// Bytes that are on the disk.
@@ -120,6 +131,8 @@ struct Shared {
     bytes_bell: Bell,
     /// Rung when a file is done or wrong, and when everything stops.
     state_bell: Bell,
+    /// Held until the last thread has ended: nobody else may touch these files before.
+    _locks: Vec<File>,
 }
 
 /// Wakes threads that wait for something to change.
@@ -154,6 +167,7 @@ impl Download {
         repo: &RepoId,
         commit: &str,
         files: Vec<Fetch>,
+        locks: Vec<File>,
         connections: usize,
         patience: Patience,
     ) -> Result<Self> {
@@ -170,6 +184,7 @@ impl Download {
             received: AtomicU64::new(0),
             bytes_bell: Bell::default(),
             state_bell: Bell::default(),
+            _locks: locks,
         });
         for file in 0..shared.files.len() {
             shared.enqueue(file);
@@ -221,6 +236,33 @@ impl Download {
 impl Drop for Download {
     fn drop(&mut self) {
         self.shared.halt();
+        // Whoever waits for bytes of the network is told at once.
+        self.shared.client.shut_down();
+    }
+}
+
+/// The part must be the one that was asked for, of a file that is as long as the hub said.
+fn check_range(response: &Response<Body>, fetch: &Fetch, first: u64) -> Result<(), Failure> {
+    let header = response.headers().get("content-range").and_then(|value| value.to_str().ok());
+    let parsed = header.and_then(|text| {
+        let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+        Some((range.split_once('-')?.0.trim().parse::<u64>().ok()?, total.trim().parse::<u64>().ok()))
+    });
+    match parsed {
+        Some((start, total)) if start == first && total.is_none_or(|total| total == fetch.remote.bytes) => {
+            Ok(())
+        }
+        _ => Err(Failure::Passing(
+            Error::new(
+                DOING,
+                format!(
+                    "the hub sent another part than the one it was asked for, or of another file ({})",
+                    header.unwrap_or("no content-range")
+                ),
+            )
+            .at(&fetch.remote.name),
+            None,
+        )),
     }
 }
 
@@ -307,17 +349,25 @@ impl Shared {
     /// Fetches what is missing of a segment.
     fn fetch(&self, fetch: &Fetch, segment: usize) -> Result<(), Failure> {
         let (start, length) = fetch.partial.segment(segment);
+        let name = &fetch.remote.name;
+        let address = fetch.remote.address(&self.repo, &self.commit);
+        if fetch.no_parts.load(Ordering::Acquire) {
+            let Ok(_alone) = fetch.whole.try_lock() else { return Ok(()) };
+            if fetch.partial.done(segment) >= length {
+                return Ok(());
+            }
+            let response = self.client.get(&address, None, DOING, name)?;
+            return self.read_whole(fetch, response);
+        }
         let claim = fetch.claim(segment);
         let done = fetch.partial.done(segment);
         if claim.is_none() || done >= length {
             return Ok(());
         }
         let (first, last) = (start + done, start + length - 1);
-        let name = &fetch.remote.name;
-        let address = fetch.remote.address(&self.repo, &self.commit);
         let response = self.client.get(&address, Some((first, last)), DOING, name)?;
         if response.status() == StatusCode::PARTIAL_CONTENT {
-            self.check_range(&response, fetch, first)?;
+            check_range(&response, fetch, first)?;
             *lock(&self.trouble) = None;
             let mut at = first;
             return self.read(fetch, response, |bytes| {
@@ -327,37 +377,10 @@ impl Shared {
             });
         }
         // The hub sends the whole file, whatever it is asked for: then one connection takes all of it.
+        fetch.no_parts.store(true, Ordering::Release);
         drop(claim);
         let Ok(_alone) = fetch.whole.try_lock() else { return Ok(()) };
         self.read_whole(fetch, response)
-    }
-
-    /// The part must be the one that was asked for, of a file that is as long as the hub said.
-    #[expect(clippy::unused_self, reason = "one of the steps of fetching")]
-    fn check_range(&self, response: &Response<Body>, fetch: &Fetch, first: u64) -> Result<(), Failure> {
-        let header = response.headers().get("content-range").and_then(|value| value.to_str().ok());
-        let parsed = header.and_then(|text| {
-            let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
-            Some((range.split_once('-')?.0.trim().parse::<u64>().ok()?, total.trim().parse::<u64>().ok()))
-        });
-        match parsed {
-            Some((start, total))
-                if start == first && total.is_none_or(|total| total == fetch.remote.bytes) =>
-            {
-                Ok(())
-            }
-            _ => Err(Failure::Passing(
-                Error::new(
-                    DOING,
-                    format!(
-                        "the hub sent another part than the one it was asked for, or of another file ({})",
-                        header.unwrap_or("no content-range")
-                    ),
-                )
-                .at(&fetch.remote.name),
-                None,
-            )),
-        }
     }
 
     /// Reads a file from its beginning and keeps what is missing.
@@ -372,9 +395,11 @@ impl Shared {
                 let (start, length) = fetch.partial.segment(segment);
                 let here = usize::try_from(start + length - at).unwrap_or(usize::MAX).min(bytes.len());
                 let (now, later) = bytes.split_at(here);
-                let skip = usize::try_from((start + fetch.partial.done(segment)).saturating_sub(at));
+                // Only what goes on where the segment ends: it may have been begun anew meanwhile.
+                let skip = (start + fetch.partial.done(segment)).checked_sub(at);
                 if claim.is_some()
-                    && let Some(new) = now.get(skip.unwrap_or(usize::MAX)..)
+                    && let Some(skip) = skip.and_then(|skip| usize::try_from(skip).ok())
+                    && let Some(new) = now.get(skip..)
                 {
                     fetch.partial.write(segment, new)?;
                 }
@@ -433,6 +458,7 @@ impl Shared {
         for (index, fetch) in self.files.iter().enumerate() {
             for attempt in 0.. {
                 match self.verify(fetch) {
+                    _ if self.should_stop() => return,
                     Ok(Some(true)) => {
                         if let Err(error) = fetch.partial.finish(&fetch.blob) {
                             return self.fail(error);

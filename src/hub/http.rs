@@ -73,6 +73,11 @@ impl Client {
         Self { agent: config.build().new_agent(), settings: settings.clone() }
     }
 
+    /// Ends what is under way, and refuses what comes after.
+    pub(super) fn shut_down(&self) {
+        self.agent.clone().shutdown();
+    }
+
     /// Asks for `path` on the hub, perhaps for the bytes from `first` to `last` only. `doing` and `what` are for errors.
     pub(super) fn get(
         &self,

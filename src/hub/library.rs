@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::model::builtin;
 use crate::model::converted::ConvertedModel;
 use crate::model::recipe::Recipe;
-use crate::model::source::{cache_folder, cached_folder};
+use crate::model::source::{cache_folder, cached_place};
 
 /// The file that keeps names, beside the conversations.
 const NAMES_FILE: &str = "models.json";
@@ -173,13 +173,14 @@ impl Library {
             conversions: Vec::new(),
             is_there: true,
         }];
-        for cached in cache::list(&self.hub_cache) {
-            models.push(self.hub_model(&cached, &names));
+        let mut cached = cache::list(&self.hub_cache);
+        // One row for each repository: the commit that its branch stands for, or any.
+        cached.sort_by_key(|cached| (cached.repo.clone(), !self.is_newest(cached)));
+        cached.dedup_by(|later, first| later.repo == first.repo);
+        for cached in &cached {
+            models.push(self.hub_model(cached, &names));
         }
-        for named in names
-            .iter()
-            .filter(|named| named.place.parse::<RepoId>().is_err() || Path::new(&named.place).exists())
-        {
+        for named in names.iter().filter(|named| named.place.parse::<RepoId>().is_err()) {
             let place = PathBuf::from(&named.place);
             let bytes = if place.is_dir() {
                 folder_bytes(&place)
@@ -233,10 +234,16 @@ impl Library {
         all
     }
 
+    fn is_newest(&self, cached: &Cached) -> bool {
+        let newest = RepoCache::new(&self.hub_cache, &cached.repo).commit_of(&super::Revision::default());
+        newest.as_deref() == Some(cached.commit.as_str())
+    }
+
     fn hub_model(&self, cached: &Cached, names: &[Named]) -> Model {
         let repo = cached.repo.as_str();
         let name = names.iter().find(|named| named.place == repo).map(|named| named.name.clone());
         let place = text_gguf(&cached.folder).unwrap_or_else(|| cached.folder.clone());
+        let total = RepoCache::new(&self.hub_cache, &cached.repo).total_bytes();
         Model {
             name: name.unwrap_or_else(|| repo.to_owned()),
             repo: Some(repo.to_owned()),
@@ -244,7 +251,7 @@ impl Library {
             conversions: self.conversions_of(&place),
             place,
             kind: Kind::Hub,
-            bytes: cached.bytes,
+            bytes: total.max(cached.bytes),
             is_there: true,
         }
     }
@@ -252,7 +259,7 @@ impl Library {
     fn conversions_of(&self, place: &Path) -> Vec<Conversion> {
         let folders = Recipe::ALL
             .into_iter()
-            .filter_map(|recipe| Some((recipe, cached_folder(&self.cache, place, recipe).ok()?)));
+            .filter_map(|recipe| Some((recipe, cached_place(&self.cache, place, recipe).ok()?)));
         folders
             .filter(|(_, folder)| ConvertedModel::is_converted(folder))
             .map(|(recipe, folder)| Conversion { recipe, bytes: folder_bytes(&folder), folder })
@@ -277,33 +284,46 @@ impl Library {
     /// or the part behind the slash alone.
     ///
     /// # Errors
-    /// There is no such model; the error names those there are.
+    /// There is no such model; the error names those there are. Or several repositories are called so.
     pub fn resolve(&self, model: &Path) -> Result<PathBuf> {
         if builtin::is_meant(model) || model.exists() {
             return Ok(model.to_owned());
         }
-        let Some(wanted) = model.to_str().map(|text| text.trim_end_matches('/')) else {
-            return Ok(model.to_owned());
-        };
+        match model.to_str() {
+            Some(name) => self.named(name).map(|model| model.place),
+            None => Ok(model.to_owned()),
+        }
+    }
+
+    /// The model of this name: the name in the list, then `owner/name`, then the part behind the slash if only one has it. Never by what
+    /// lies in the current folder.
+    ///
+    /// # Errors
+    /// There is none, or several are called so.
+    pub fn named(&self, name: &str) -> Result<Model> {
+        const DOING: &str = "looking for the model";
+        let wanted = name.trim().trim_end_matches('/');
         let models = self.list()?;
-        let is_called = |model: &&Model| {
-            let repo = model.repo.as_deref();
-            [Some(model.name.as_str()), repo, repo.and_then(|repo| repo.split('/').nth(1))]
-                .into_iter()
-                .flatten()
-                .any(|name| name.eq_ignore_ascii_case(wanted))
-        };
-        // Of several commits the one that the branch stands for.
-        let newest = |model: &&Model| {
-            let repo = model.repo.as_deref().and_then(|repo| repo.parse().ok());
-            repo.is_some_and(|repo| {
-                RepoCache::new(&self.hub_cache, &repo).commit_of(&super::Revision::default()) == model.commit
-            })
-        };
-        let mut found: Vec<&Model> = models.iter().filter(is_called).collect();
-        found.sort_by_key(|model| !newest(model));
-        if let Some(model) = found.first() {
-            return Ok(model.place.clone());
+        if wanted.eq_ignore_ascii_case(builtin::NAME) {
+            return models.into_iter().next().ok_or_else(|| Error::new(DOING, "it is not there").at(wanted));
+        }
+        let is = |text: Option<&str>| text.is_some_and(|text| text.eq_ignore_ascii_case(wanted));
+        let short =
+            |model: &Model| model.repo.as_deref().and_then(|repo| repo.split('/').nth(1)).map(str::to_owned);
+        let exact = models.iter().find(|model| is(Some(&model.name)) || model.place == Path::new(wanted));
+        if let Some(model) = exact.or_else(|| models.iter().find(|model| is(model.repo.as_deref()))) {
+            return Ok(model.clone());
+        }
+        let alike: Vec<&Model> = models.iter().filter(|model| is(short(model).as_deref())).collect();
+        match alike.as_slice() {
+            [model] => return Ok((*model).clone()),
+            [] => {}
+            several => {
+                let names: Vec<&str> = several.iter().filter_map(|model| model.repo.as_deref()).collect();
+                return Err(Error::new(DOING, format!("several are called so: {}", names.join(", ")))
+                    .at(wanted)
+                    .help("give the whole name"));
+            }
         }
         let names: Vec<&str> =
             models.iter().filter(|m| m.kind != Kind::BuiltIn).map(|m| m.name.as_str()).take(8).collect();
@@ -313,22 +333,7 @@ impl Library {
             Ok(repo) => format!("`ocelli models pull {repo}` downloads it; models here: {there}"),
             Err(_) => format!("give a folder, a GGUF file or a name; models here: {there}"),
         };
-        Err(Error::new("looking for the model", "there is no such folder, and no model of that name")
-            .at(wanted)
-            .help(advice))
-    }
-
-    fn find_named(&self, name: &str) -> Result<Model> {
-        let place = self.resolve(Path::new(name))?;
-        let models = self.list()?;
-        let same = |model: &&Model| {
-            model.place == place || lies_inside(&model.place, &place) && lies_inside(&place, &model.place)
-        };
-        models.iter().find(same).cloned().ok_or_else(|| {
-            Error::new("looking for the model", "this library does not have it")
-                .at(name)
-                .help("`ocelli models list` shows those it has; `ocelli models import` adds one")
-        })
+        Err(Error::new(DOING, "there is no such folder, and no model of that name").at(wanted).help(advice))
     }
 
     /// Takes a folder or a file of the user's into the library, where it lies. Gives the name.
@@ -357,74 +362,83 @@ impl Library {
         let text =
             place.to_str().ok_or_else(|| fail(&"its path is no Unicode text").help("rename it"))?.to_owned();
         names.models.retain(|named| named.place != text);
-        self.check_name(&name, &names)?;
+        self.check_name(&name, &names, None)?;
         names.models.push(Named { name: name.clone(), place: text });
         self.write_names(&names)?;
         Ok(name)
     }
 
-    fn check_name(&self, name: &str, names: &Names) -> Result<()> {
+    /// `own`: the repository that is being named; its own name is free for it.
+    fn check_name(&self, name: &str, names: &Names, own: Option<&str>) -> Result<()> {
         let error = |cause: &str| Error::new("naming the model", cause).at(format!("{name:?}"));
+        let is = |other: &str| other.eq_ignore_ascii_case(name);
         if name.is_empty()
             || name.len() > 100
             || name.chars().any(char::is_control)
-            || name.eq_ignore_ascii_case(builtin::NAME)
+            || is(builtin::NAME)
+            || is(builtin::FULL_NAME)
         {
             return Err(
                 error("that is no name for a model").help("use one of 1 to 100 letters, other than demo")
             );
         }
         let cached = cache::list(&self.hub_cache);
-        if names.models.iter().any(|named| named.name.eq_ignore_ascii_case(name))
-            || cached.iter().any(|model| model.repo.as_str().eq_ignore_ascii_case(name))
-        {
+        let repos = cached.iter().map(|model| &model.repo).filter(|repo| Some(repo.as_str()) != own);
+        let mut taken = repos.flat_map(|repo| [repo.as_str(), repo.name()]);
+        if names.models.iter().any(|named| is(&named.name)) || taken.any(is) {
             return Err(error("another model has this name").help("choose another name"));
         }
         Ok(())
     }
 
-    /// Gives a model another name.
+    /// Gives a model another name; a repository that gets its own is called by it again.
     ///
     /// # Errors
-    /// There is no such model, it cannot be renamed, or the name is taken.
-    pub fn rename(&self, model: &str, name: &str) -> Result<()> {
-        let found = self.find_named(model)?;
-        let place = match (&found.kind, &found.repo) {
+    /// It cannot be renamed, or the name is taken.
+    pub fn rename(&self, model: &Model, name: &str) -> Result<()> {
+        let place = match (&model.kind, &model.repo) {
             (Kind::Hub, Some(repo)) => repo.clone(),
-            (Kind::Imported, _) => found.place.to_string_lossy().into_owned(),
-            _ => return Err(Error::new("naming the model", "this one keeps its name").at(model)),
+            (Kind::Imported, _) => model.place.to_string_lossy().into_owned(),
+            _ => return Err(Error::new("naming the model", "this one keeps its name").at(&model.name)),
         };
+        let name = name.trim();
         let mut names = self.read_names()?;
         names.models.retain(|named| named.place != place);
-        self.check_name(name.trim(), &names)?;
-        names.models.push(Named { name: name.trim().to_owned(), place });
+        if Some(name) != model.repo.as_deref() {
+            self.check_name(name, &names, model.repo.as_deref())?;
+            names.models.push(Named { name: name.to_owned(), place });
+        }
         self.write_names(&names)
     }
 
-    /// Removes a model: from the hub's cache with its conversions; an imported one from the list, with its conversions, while the
-    /// user's own files stay. Gives the bytes that became free.
+    /// Removes a model as it was listed: a repository from the hub's cache, with all its commits and conversions; an imported one from the list,
+    /// with its conversions, while the user's own files stay. Gives the bytes that became free.
     ///
     /// # Errors
-    /// There is no such model, or something cannot be removed.
-    pub fn remove(&self, model: &str) -> Result<u64> {
-        let found = self.find_named(model)?;
-        let mut freed = remove_conversions(&found, None)?;
-        match (&found.kind, found.repo.as_deref().map(str::parse::<RepoId>)) {
+    /// A download of it is running, or something cannot be removed.
+    pub fn remove(&self, model: &Model) -> Result<u64> {
+        let mut freed = 0;
+        match (&model.kind, model.repo.as_deref().map(str::parse::<RepoId>)) {
             (Kind::BuiltIn, _) => {
-                return Err(Error::new("removing", "it is part of this program").at(model));
+                return Err(Error::new("removing", "it is part of this program").at(&model.name));
             }
             (Kind::Hub, Some(Ok(repo))) => {
-                freed += found.bytes;
-                RepoCache::new(&self.hub_cache, &repo).remove()?;
+                let cache = RepoCache::new(&self.hub_cache, &repo);
+                freed += cache.total_bytes();
+                cache.remove()?;
             }
             (Kind::Conversion, _) => {
-                freed += found.bytes;
-                remove_folder(&found.place)?;
+                freed += model.bytes;
+                remove_folder(&model.place)?;
             }
             _ => {}
         }
+        freed += Self::remove_conversions(model, None)?;
         let mut names = self.read_names()?;
-        let place = found.repo.unwrap_or_else(|| found.place.to_string_lossy().into_owned());
+        let place = match &model.repo {
+            Some(repo) => repo.clone(),
+            None => model.place.to_string_lossy().into_owned(),
+        };
         names.models.retain(|named| named.place != place);
         self.write_names(&names)?;
         Ok(freed)
@@ -434,22 +448,28 @@ impl Library {
     /// became free.
     ///
     /// # Errors
-    /// There is no such model, or something cannot be removed.
-    pub fn remove_conversions_of(&self, model: &str, recipe: Option<Recipe>) -> Result<u64> {
-        remove_conversions(&self.find_named(model)?, recipe)
+    /// Something cannot be removed.
+    pub fn remove_conversions(model: &Model, recipe: Option<Recipe>) -> Result<u64> {
+        let mut freed = 0;
+        for conversion in &model.conversions {
+            if recipe.is_none_or(|recipe| recipe == conversion.recipe) {
+                remove_folder(&conversion.folder)?;
+                freed += conversion.bytes;
+            }
+        }
+        Ok(freed)
     }
 
     /// Computes the checksums of a model's files, and of its conversions, again. `progress` is told bytes done and in all.
     ///
     /// # Errors
-    /// There is no such model, a file cannot be read, or cancelled. A damaged file is no error but part of the answer.
+    /// A file cannot be read, or cancelled. A damaged file is no error but part of the answer.
     pub fn verify(
         &self,
-        model: &str,
+        found: &Model,
         progress: &mut dyn FnMut(u64, u64),
         cancel: &AtomicBool,
     ) -> Result<Verified> {
-        let found = self.find_named(model)?;
         let mut verified = Verified::default();
         let repo = found.repo.as_deref().map(str::parse::<RepoId>);
         let blobs = match repo {
@@ -465,7 +485,7 @@ impl Library {
                 "verifying",
                 "its files came without checksums, and nothing has been converted of it yet",
             )
-            .at(model)
+            .at(&found.name)
             .help("compare it with its source by hand, or pull it from a hub"));
         }
         let sizes = blobs.iter().map(|(path, _)| fs::metadata(path).map_or(0, |m| m.len()));
@@ -497,13 +517,15 @@ impl Library {
     }
 
     /// Removes files that [`Library::verify`] found damaged, so that they are fetched, or made, again. Only what lies in the hub's
-    /// cache or in Ocelli's own is touched.
+    /// cache or in Ocelli's own is touched. Gives those that were left alone.
     ///
     /// # Errors
     /// Something cannot be removed.
-    pub fn discard(&self, damaged: &[PathBuf]) -> Result<()> {
+    pub fn discard(&self, damaged: &[PathBuf]) -> Result<Vec<PathBuf>> {
+        let mut left = Vec::new();
         for path in damaged {
             if !lies_inside(&self.hub_cache, path) && !lies_inside(&self.cache, path) {
+                left.push(path.clone());
                 continue;
             }
             if path.is_dir() {
@@ -512,28 +534,22 @@ impl Library {
                 fs::remove_file(path).map_err(|e| Error::new("removing a damaged file", e).at_path(path))?;
             }
         }
-        Ok(())
+        Ok(left)
     }
-}
-
-fn remove_conversions(model: &Model, recipe: Option<Recipe>) -> Result<u64> {
-    let mut freed = 0;
-    for conversion in &model.conversions {
-        if recipe.is_none_or(|recipe| recipe == conversion.recipe) {
-            remove_folder(&conversion.folder)?;
-            freed += conversion.bytes;
-        }
-    }
-    Ok(freed)
 }
 
 fn remove_folder(folder: &Path) -> Result<()> {
     fs::remove_dir_all(folder).map_err(|e| Error::new("removing", e).at_path(folder))
 }
 
-/// The text GGUF of a folder without a checkpoint, where it has one.
+/// The text GGUF of a folder without a checkpoint, where it has one: Q8_0, if there are several.
 fn text_gguf(folder: &Path) -> Option<PathBuf> {
-    (!folder.join("config.json").exists()).then(|| text_ggufs(folder).into_iter().next()).flatten()
+    if folder.join("config.json").exists() {
+        return None;
+    }
+    let texts = text_ggufs(folder);
+    let is_usual = |path: &&PathBuf| path.to_string_lossy().to_ascii_lowercase().ends_with("q8_0.gguf");
+    texts.iter().find(is_usual).or(texts.first()).cloned()
 }
 
 /// Bytes of the files in a folder, through links.

@@ -13,6 +13,11 @@ use crate::error::{Error, Result};
 const DOING: &str = "asking the hub about";
 /// No list of files is longer.
 const MAX_LISTING_BYTES: u64 = 16 << 20;
+/// No file of a model is larger, and no repository has more that are looked at: their sizes can be added up.
+const MAX_FILE_BYTES: u64 = 1 << 42;
+const MAX_FILES: usize = 4096;
+/// Files of weights that are fetched together, at most: each needs a few open files.
+const MAX_SHARDS: usize = 60;
 /// Files that a model is never without, and those it may have, besides its weights.
 const SIDE_FILES: [&str; 12] = [
     "config.json",
@@ -99,6 +104,16 @@ fn read(text: &str) -> Result<Listing, String> {
                 sibling.size,
             ),
         };
+        if bytes.is_some_and(|bytes| bytes > MAX_FILE_BYTES) {
+            return Err(format!(
+                "it says that {} has {} bytes",
+                sibling.rfilename,
+                bytes.unwrap_or_default()
+            ));
+        }
+        if files.len() == MAX_FILES {
+            return Err(format!("it names more than {MAX_FILES} files"));
+        }
         if let (Some(checksum), Some(bytes)) = (checksum, bytes) {
             files.push(RemoteFile { name: sibling.rfilename, path, bytes, checksum });
         }
@@ -136,6 +151,9 @@ impl Listing {
                     .help("choose the repository of a Qwen3-VL model"));
                 }
             }
+            if self.files.len() > MAX_SHARDS + SIDE_FILES.len() {
+                return Err(error(format!("its weights are in more than {MAX_SHARDS} files")));
+            }
             return Ok(self);
         }
         if ggufs.is_empty() {
@@ -154,6 +172,11 @@ impl Listing {
                 || stem.ends_with(&format!(".{wanted}"))
         };
         let Some(text) = texts.iter().copied().find(is_wanted) else {
+            if texts.iter().any(|file| stem(file).contains(&format!("{wanted}-00001-of-"))) {
+                return Err(error(format!("its {wanted} is cut into several files")).help(
+                    "download its parts by hand into one folder, then `ocelli models import` the first",
+                ));
+            }
             let names: Vec<&str> = texts.iter().map(|file| file.name.as_str()).take(12).collect();
             return Err(error(format!(
                 "it has no GGUF of the quantisation {wanted}; it has {}",
@@ -164,9 +187,9 @@ impl Listing {
         // The tower is never below f16: the f16 file first, then what is nearest.
         let order = ["f16", "bf16", "f32", "q8_0"];
         let rank = |file: &RemoteFile| {
-            order.iter().position(|kind| {
-                stem(file).split(['-', '.', '_']).any(|part| part == *kind) || stem(file).ends_with(kind)
-            })
+            let stem = stem(file);
+            let parts: Vec<&str> = stem.split(['-', '.']).collect();
+            order.iter().position(|kind| parts.contains(kind))
         };
         let vision = ggufs
             .iter()
@@ -247,6 +270,11 @@ mod tests {
         let vision = "mmproj-Qwen3VL-2B-Instruct-F16.gguf";
         assert_eq!(chosen(&files, None), ["Qwen3VL-2B-Instruct-Q8_0.gguf", vision]);
         assert_eq!(chosen(&files, Some("f16")), ["Qwen3VL-2B-Instruct-F16.gguf", vision]);
+        let bf16 = ["M-Q8_0.gguf", "mmproj-BF16.gguf", "mmproj-F16.gguf"];
+        assert_eq!(chosen(&bf16, None), ["M-Q8_0.gguf", "mmproj-F16.gguf"]);
+        let split =
+            listing(&["M-Q8_0-00001-of-00002.gguf"]).choose(&"Qwen/Some".parse().expect("a name"), None);
+        assert!(split.expect_err("parts").to_string().contains("several files"));
         assert_eq!(chosen(&files, Some("Q4_K_M")), ["Qwen3VL-2B-Instruct-Q4_K_M.gguf", vision]);
         let repo = "Qwen/Some".parse().expect("a name");
         let error = listing(&files).choose(&repo, Some("Q2_K")).expect_err("none").to_string();
@@ -255,6 +283,10 @@ mod tests {
 
     #[test]
     fn an_answer_that_makes_no_sense_is_an_error() {
+        let huge = json!({"sha": "c".repeat(40), "siblings": [
+            {"rfilename": "a.safetensors", "size": u64::MAX, "blobId": "d".repeat(40)},
+        ]});
+        assert!(read(&huge.to_string()).is_err());
         for text in ["", "[]", "{\"sha\": \"../..\"}", "{\"sha\": 5}", "<html>"] {
             assert!(read(text).is_err(), "{text}");
         }

@@ -66,10 +66,22 @@ impl FromStr for RepoId {
                 && !part.contains("--")
                 && !part.contains("..")
         };
-        match (parts.next(), parts.next()) {
-            // An address may lead on, to the list of files or to a branch.
+        let (owner, name) = (parts.next(), parts.next());
+        let rest: Vec<&str> = parts.collect();
+        // An address may lead on, to the list of files.
+        let is_address = trimmed.contains("://");
+        let is_plain = rest.is_empty() || is_address && rest == ["tree", "main"];
+        if is_address && !is_plain {
+            return Err(Error::new(DOING, "this address is of a revision or of a file")
+                .at(format!("{trimmed:?}"))
+                .help("give owner/name, and --revision or --quantisation with it"));
+        }
+        match (owner, name) {
             (Some(owner), Some(name))
-                if is_part(owner) && is_part(name) && (parts.next().is_none() || trimmed.contains("://")) =>
+                if is_plain
+                    && is_part(owner)
+                    && is_part(name)
+                    && !["datasets", "spaces", "models", "api"].contains(&owner) =>
             {
                 Ok(Self(format!("{owner}/{name}")))
             }

@@ -240,6 +240,7 @@ fn fetch(
         &request.repo,
         &listing.commit,
         fetches,
+        locks,
         request.connections,
         request.patience,
     )?;

@@ -123,14 +123,16 @@ impl LoadedModel {
         })?;
         let mut keys = TextDecoder::kernel_keys(&config.text, model.recipe());
         keys.extend(["sample", "begin_step"].map(KernelKey::new));
-        keys.extend(VisionTower::kernel_keys(&config.vision, model.recipe()));
+        let with_vision = !options.text_only && model.has_vision();
+        if with_vision {
+            keys.extend(VisionTower::kernel_keys(&config.vision, model.recipe()));
+        }
         let stop = AtomicBool::new(false);
         let total = plan.weights_bytes;
         let mut tell = |done: u64| progress(done.min(total), total);
         let mut upload = Uploader::new(gpu, model, &mut tell);
         let context = pages * PAGE_TOKENS;
         // The driver compiles kernels while weights are read and copied.
-        let with_vision = !options.text_only && model.has_vision();
         let (text, vision) = std::thread::scope(|scope| {
             scope.spawn(|| gpu.compile_ahead(&keys, &stop));
             let loaded =

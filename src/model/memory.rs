@@ -7,8 +7,9 @@ use super::converted::ConvertedModel;
 use super::kv_cache::{KvCache, PAGE_TOKENS};
 use super::loaded::LoadOptions;
 use super::picture_arena::PictureArena;
-use super::recipe::{Recipe, stored_tensors};
+use super::recipe::{Recipe, StoredTensor, stored_tensors};
 use super::sampler::Sampler;
+use super::tensor_names::is_vision;
 use super::text_decoder::TextDecoder;
 use super::weights::IN_FLIGHT_BYTES;
 use crate::error::{Error, ErrorKind, Result};
@@ -16,7 +17,7 @@ use crate::gpu::memory::machine_memory;
 use crate::gpu::{Gpu, RECORDER_BYTES};
 
 /// Contexts worth offering where the one asked for does not fit, tokens.
-const CONTEXTS: [usize; 8] = [131_072, 65_536, 32_768, 16_384, 8192, 4096, 2048, 1024];
+const CONTEXTS: [usize; 10] = [131_072, 65_536, 32_768, 16_384, 8192, 4096, 2048, 1024, 512, 256];
 /// Of a device's memory this share is for a model; the rest is the desktop's, the driver's, and for pictures on their way.
 const USABLE_SHARE: f64 = 0.9;
 
@@ -48,7 +49,12 @@ impl MemoryPlan {
     /// # Errors
     /// The recipe cannot hold it.
     pub fn of_config(config: &ModelConfig, recipe: Recipe, options: &LoadOptions) -> Result<Self> {
-        let weights = stored_tensors(config, recipe)?.iter().map(|tensor| tensor.bytes() as u64).sum();
+        let is_wanted = |tensor: &&StoredTensor| !options.text_only || !is_vision(&tensor.name);
+        let weights = stored_tensors(config, recipe)?
+            .iter()
+            .filter(is_wanted)
+            .map(|tensor| tensor.bytes() as u64)
+            .sum();
         Ok(Self::of_weights(config, recipe, weights, options))
     }
 
@@ -168,7 +174,9 @@ pub fn nearest(
 ) -> Option<(Recipe, usize)> {
     let smaller = Recipe::ALL.into_iter().rev().skip_while(|other| *other != recipe);
     for recipe in smaller {
-        for context in CONTEXTS.into_iter().filter(|context| *context <= options.context) {
+        // Also the context that was asked for: a smaller recipe may be all that is needed.
+        let shorter = CONTEXTS.into_iter().filter(|context| *context < options.context);
+        for context in std::iter::once(options.context).chain(shorter) {
             let options = LoadOptions { context, ..*options };
             let plan = MemoryPlan::of_config(config, recipe, &options).ok()?;
             if plan.peak_bytes() <= room.bytes {

@@ -170,6 +170,17 @@ pub fn cached_folder(cache: &Path, folder: &Path, recipe: Recipe) -> Result<Path
     Ok(named_in_cache(cache, &model_name(folder), recipe, &cache_key(folder, recipe)?))
 }
 
+/// The same for whatever lies at `place`: a checkpoint's folder, a GGUF file, or a folder with one.
+///
+/// # Errors
+/// There is no model.
+pub fn cached_place(cache: &Path, place: &Path, recipe: Recipe) -> Result<PathBuf> {
+    match gguf::choose(place)? {
+        Some(chosen) => cached_gguf(cache, &chosen, How { recipe, text_only: false }),
+        None => cached_folder(cache, place, recipe),
+    }
+}
+
 fn named_in_cache(cache: &Path, name: &str, recipe: Recipe, key: &str) -> PathBuf {
     // The name in front is for people who look into their cache.
     let name: String = name

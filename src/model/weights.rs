@@ -127,7 +127,7 @@ impl std::fmt::Debug for Uploader<'_> {
 /// Bytes handed to the queue before it is told to begin. While it works on them, the next are read.
 const FLUSH_BYTES: usize = 32 << 20;
 /// Bytes that may be on their way to the device at a time.
-pub const IN_FLIGHT_BYTES: usize = 2 * FLUSH_BYTES + STAGING_BYTES;
+pub const IN_FLIGHT_BYTES: usize = 2 * (FLUSH_BYTES + STAGING_BYTES);
 /// The disk is asked for this much before it is needed.
 const AHEAD_BYTES: usize = 256 << 20;
 /// Bytes assembled on the host at a time.

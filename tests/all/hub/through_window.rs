@@ -74,7 +74,7 @@ fn a_download_shows_how_far_it_is_pauses_and_goes_on() {
     hub.speed.store(0, Ordering::Relaxed);
     window.click(&format!("Resume the download of {REPO}"));
     window.wait_for(|app| app.state.last_folder.is_some());
-    assert!(hub.sent_bytes() < hub.total_bytes() + (30 << 20));
+    assert!(hub.sent_bytes() < hub.total_bytes() + (2 << 20), "it went on where it was");
     open_models(&mut window);
     assert!(window.see("in the hub's cache"));
 }

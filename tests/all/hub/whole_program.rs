@@ -58,8 +58,8 @@ fn a_download_that_is_killed_again_and_again_arrives_whole() {
     }
     let twice = hub.sent_bytes() - hub.total_bytes();
     eprintln!("{kills} kills: {twice} of {} bytes were sent twice", hub.total_bytes());
-    // 256 KiB that were not written yet, and what was in the sockets' buffers, for four connections.
-    assert!(twice <= kills * 4 * (8 << 20), "{twice}");
+    // For four connections: 256 KiB that were not written yet, and what was on the way. Fetching everything again would be half of it and more.
+    assert!(twice <= kills * 4 * (512 << 10), "{twice}");
 }
 
 #[test]
