@@ -6,11 +6,15 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::checksum::Checksum;
 use super::names::{RepoId, Revision, hex_digits, is_text_gguf};
 use super::partial::is_part;
 use crate::error::{Error, Result};
+
+/// How long a removal waits for downloads to let go of their files.
+const LET_GO: Duration = Duration::from_secs(1);
 
 /// One repository's folder in a cache.
 #[derive(Clone, Debug)]
@@ -175,7 +179,13 @@ impl RepoCache {
         let mut locks = Vec::new();
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let Ok(file) = fs::File::options().write(true).open(entry.path()) else { continue };
-            if matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) {
+            // A download that has just ended lets go in a moment.
+            let until = Instant::now() + LET_GO;
+            while matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) {
+                if Instant::now() < until {
+                    std::thread::park_timeout(Duration::from_millis(20));
+                    continue;
+                }
                 return Err(Error::new("removing", "a download of it is running")
                     .at(&self.repo)
                     .help("pause the download first"));
