@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::hub::library::{Kind, Model};
 use crate::hub::pull::{PullProgress, PullStage};
 use crate::hub::{PullRequest, RepoId, catalogue};
-use crate::model::gguf::find::Found;
+use crate::model::gguf::find::{Found, Trouble};
 use crate::model::recipe::Recipe;
 
 /// The drawing, from frame to frame.
@@ -201,9 +201,20 @@ fn found_ui(ui: &mut Ui, found: &[Found], t: &Texts, commands: &mut Vec<Command>
             ui.label(&model.name).on_hover_text(model.text.display().to_string());
             ui.weak(format!("{} · {}", model.quantisation, style::bytes(model.bytes)));
             if let Some(trouble) = &model.trouble {
-                ui.label(RichText::new(trouble).color(ui.visuals().warn_fg_color));
+                ui.label(RichText::new(trouble_words(trouble, t)).color(ui.visuals().warn_fg_color));
             }
         });
+    }
+}
+
+/// What is wrong with a file of another program.
+fn trouble_words(trouble: &Trouble, t: &Texts) -> String {
+    match trouble {
+        Trouble::Architecture(name) => fill(t.found_architecture, &[("name", name)]),
+        Trouble::Format(name) => fill(t.found_format, &[("name", name)]),
+        Trouble::Vision(error) => fill(t.found_bad_vision, &[("error", error)]),
+        Trouble::VisionInside => t.found_vision_inside.to_owned(),
+        Trouble::VisionMissing => t.found_no_vision.to_owned(),
     }
 }
 
@@ -501,4 +512,34 @@ fn entry_ui(ui: &mut Ui, entry: &catalogue::Entry, models: &Models, t: &Texts, c
     }));
     ui.label(usual_plan(entry).map_or_else(String::new, |plan| style::bytes(plan.loaded_bytes())));
     ui.label(entry.licence);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::texts::Language;
+
+    #[test]
+    fn what_is_wrong_with_a_file_of_another_program_is_said_in_the_windows_language() {
+        for (trouble, english, german) in [
+            (
+                Trouble::Architecture("qwen3vlmoe".into()),
+                "qwen3vlmoe, a mixture",
+                "qwen3vlmoe, eine Mischung",
+            ),
+            (Trouble::Format("IQ4_XS"), "It has IQ4_XS tensors", "Es enthält IQ4_XS-Tensoren"),
+            (
+                Trouble::Vision("why".into()),
+                "cannot be used, texts only: why",
+                "nicht brauchbar, nur Texte: why",
+            ),
+            (Trouble::VisionInside, "Ollama's own layout", "Ollamas eigener Anordnung"),
+            (Trouble::VisionMissing, "Its vision file is missing", "Seine Bilddatei fehlt"),
+        ] {
+            for (language, words) in [(Language::English, english), (Language::German, german)] {
+                let said = trouble_words(&trouble, language.texts());
+                assert!(said.contains(words) && !said.contains('{'), "{said}");
+            }
+        }
+    }
 }

@@ -396,6 +396,11 @@ texts! {
     find_ggufs: "Look for GGUF files of other programs", "GGUF-Dateien anderer Programme suchen";
     find_ggufs_hint: "In the folders of LM Studio, Ollama and llama.cpp; only their first bytes are read", "In den Ordnern von LM Studio, Ollama und llama.cpp; nur ihre ersten Bytes werden gelesen";
     found_no_ggufs: "There are no GGUF files of Qwen3-VL in the folders of LM Studio, Ollama and llama.cpp.", "In den Ordnern von LM Studio, Ollama und llama.cpp sind keine GGUF-Dateien von Qwen3-VL.";
+    found_architecture: "Its architecture {name}, a mixture of experts, is not supported", "Seine Architektur {name}, eine Mischung von Experten, wird nicht unterstützt";
+    found_format: "It has {name} tensors, which are not read: download the Q8_0, Q4_K_M or Q5_K_M file of the same model", "Es enthält {name}-Tensoren, die nicht gelesen werden: Laden Sie die Datei Q8_0, Q4_K_M oder Q5_K_M desselben Modells herunter";
+    found_bad_vision: "Its vision file cannot be used, texts only: {error}", "Seine Bilddatei ist nicht brauchbar, nur Texte: {error}";
+    found_vision_inside: "Its vision tower is in Ollama's own layout, which is not read: texts only", "Sein Bildteil liegt in Ollamas eigener Anordnung vor, die nicht gelesen wird: nur Texte";
+    found_no_vision: "Its vision file is missing: texts only", "Seine Bilddatei fehlt: nur Texte";
     open_text_only: "Open it for texts only", "Nur für Texte öffnen";
     open_text_only_hint: "Without its vision file the model sees no pictures", "Ohne seine Bilddatei sieht das Modell keine Bilder";
     opened_text_only: "This model was opened for texts only: it sees no pictures.", "Dieses Modell ist nur für Texte geöffnet: Es sieht keine Bilder.";

@@ -191,22 +191,27 @@ fn named_in_cache(cache: &Path, name: &str, recipe: Recipe, key: &str) -> PathBu
     cache.join("converted").join(format!("{}-{recipe}-{key}", name.trim_start_matches('.')))
 }
 
-/// Where the conversion of GGUF files is, or would be: the key is of the files' names, sizes and times.
+/// Where the conversion of GGUF files is, or would be: the key is of the files' names, sizes and times, and of samples of
+/// what is in them, since archives that can be made again give their files one and the same time.
 fn cached_gguf(cache: &Path, chosen: &Chosen, how: How) -> Result<PathBuf> {
     /// To be raised where the same files are to give another result.
     const VERSION: u32 = 1;
     let mut hash = Sha256::new();
-    let mut paths = gguf::Gguf::open(&chosen.text)?.paths().map(Path::to_owned).collect::<Vec<_>>();
-    paths.extend(chosen.vision.clone());
+    let mut files = vec![gguf::Gguf::open(&chosen.text)?];
+    files.extend(gguf::vision_of(chosen, how.text_only, &mut Vec::new())?);
     // Texts only makes a difference where there is nothing else.
-    let text_only = how.text_only && chosen.vision.is_none();
+    let text_only = how.text_only && files.len() == 1;
+    let paths: Vec<&Path> = files.iter().flat_map(gguf::Gguf::paths).collect();
     hash.update(format!("gguf {VERSION} {FORMAT_VERSION} {} {text_only} {}", how.recipe, paths.len()));
     for path in paths {
-        let metadata = std::fs::metadata(&path).map_err(|e| Error::new(DOING, e).at_path(&path))?;
+        let metadata = std::fs::metadata(path).map_err(|e| Error::new(DOING, e).at_path(path))?;
         let time = metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        let name = model_name(&path);
+        let name = model_name(path);
         let nanoseconds = time.map_or(0, |t| t.as_nanos());
         hash.update(format!("{} {name} {} {nanoseconds} ", name.len(), metadata.len()));
+    }
+    for file in &files {
+        file.fingerprint(&mut hash);
     }
     Ok(named_in_cache(cache, &chosen.name, how.recipe, &hex(&hash.finalize()[..8])))
 }

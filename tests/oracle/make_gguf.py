@@ -29,6 +29,33 @@ TEXT = {
 BLOCK = {"norm1": "ln1", "norm2": "ln2", "attn.qkv": "attn_qkv", "attn.proj": "attn_out",
          "mlp.linear_fc1": "ffn_up", "mlp.linear_fc2": "ffn_down"}
 MERGER = {"norm": "v.post_ln", "linear_fc1": "mm.0", "linear_fc2": "mm.2"}
+# The package has the new names of the mergers, and only the converter which of the hub's become which.
+PARTS = gguf.MODEL_TENSOR
+MERGER_TENSORS = {
+    "merger.norm": (PARTS.V_POST_NORM, 0), "merger.linear_fc1": (PARTS.V_MMPROJ, 0),
+    "merger.linear_fc2": (PARTS.V_MMPROJ, 2),
+}
+DEEPSTACK_TENSORS = {"norm": PARTS.V_DS_NORM, "linear_fc1": PARTS.V_DS_FC1, "linear_fc2": PARTS.V_DS_FC2}
+
+
+def checked(hub: str, new: str, blocks: int) -> str:
+    """The new name, which must be the public package's own where that has one."""
+    vision = hub.startswith("model.visual.")
+    arch = gguf.MODEL_ARCH.MMPROJ if vision else gguf.MODEL_ARCH.QWEN3VL
+    # As the converter asks for them.
+    asked = hub.removeprefix("model.") if vision else hub.replace("language_model.", "")
+    part, which = asked.removeprefix("visual.").rsplit(".", 1)
+    if part in MERGER_TENSORS:
+        tensor, number = MERGER_TENSORS[part]
+        theirs = f"{gguf.TENSOR_NAMES[tensor].format(bid=number)}.{which}"
+    elif part.startswith("deepstack_merger_list."):
+        tensor = DEEPSTACK_TENSORS[part.rsplit(".", 1)[1]]
+        theirs = f"{gguf.TENSOR_NAMES[tensor].format(bid=new.split('.')[2])}.{which}"
+    else:
+        theirs = gguf.get_tensor_name_map(arch, blocks).get_name(asked, try_suffixes=(".weight", ".bias"))
+    if theirs != new:
+        raise SystemExit(f"{hub}: {new} here, and {theirs} in the package gguf")
+    return new
 
 
 def read(folder: Path) -> tuple[dict, dict]:
@@ -147,7 +174,7 @@ def write_text(name: str, kind: str, path: Path) -> None:
             layer, rest = hub.removeprefix("model.language_model.layers.").split(".", 1)
             part, which = rest.rsplit(".", 1)
             new = f"blk.{layer}.{TEXT[part]}.{which}"
-        put(writer, new, value, kind)
+        put(writer, checked(hub, new, text["num_hidden_layers"]), value, kind)
     finish(writer)
 
 
@@ -181,6 +208,7 @@ def write_vision(name: str, kind: str, path: Path) -> None:
             continue
         part, which = hub.removeprefix("model.visual.").rsplit(".", 1)
         if part == "patch_embed.proj":
+            checked(hub, f"v.patch_embd.{which}", vision["depth"])
             if which == "bias":
                 put(writer, "v.patch_embd.bias", value, kind)
             else:
@@ -197,7 +225,7 @@ def write_vision(name: str, kind: str, path: Path) -> None:
             new = f"v.deepstack.{deepstack[int(index)]}.{rest.removeprefix('linear_')}"
         else:
             new = MERGER[part.removeprefix("merger.")]
-        put(writer, f"{new}.{which}", value, kind)
+        put(writer, checked(hub, f"{new}.{which}", vision["depth"]), value, kind)
     finish(writer)
 
 

@@ -1,7 +1,9 @@
 //! From a path that a person names to a text file and the vision file that belongs to it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::model::open_vision;
 use super::{Gguf, is_gguf, ollama, part_path, settings, split_name};
 use crate::error::{Error, Result};
 
@@ -26,8 +28,9 @@ pub(crate) struct Chosen {
 /// # Errors
 /// It is a vision file, or a folder with none or several text files; a file is damaged.
 pub(crate) fn choose(path: &Path) -> Result<Option<Chosen>> {
+    let mut shelves = Shelves::default();
     if is_gguf(path) {
-        return of_file(path).map(Some);
+        return of_file(path, &mut shelves).map(Some);
     }
     let others = ["ocelli.json", "model.safetensors", "model.safetensors.index.json"];
     if !path.is_dir() || others.iter().any(|name| path.join(name).exists()) {
@@ -40,7 +43,7 @@ pub(crate) fn choose(path: &Path) -> Result<Option<Chosen>> {
         [] => Err(Error::new(DOING, format!("there is the vision file {} only", name_of(&files)))
             .at_path(path)
             .help("put the text file of the same model beside it")),
-        [text] => of_file(text).map(Some),
+        [text] => of_file(text, &mut shelves).map(Some),
         several => {
             let names: Vec<String> =
                 several.iter().map(|file| name_of(std::slice::from_ref(*file))).collect();
@@ -56,7 +59,42 @@ pub(crate) fn choose(path: &Path) -> Result<Option<Chosen>> {
     }
 }
 
-fn of_file(path: &Path) -> Result<Chosen> {
+/// A vision file of Qwen3-VL, and what of it is compared.
+#[derive(Debug)]
+struct Candidate {
+    path: PathBuf,
+    /// Width of the rows it makes.
+    width: Option<u64>,
+    /// Its name without `mmproj` and the element type.
+    stem: String,
+    /// Place of its element type among those to be taken first.
+    rank: usize,
+}
+
+/// The vision files of each folder that was looked at: a folder with many text files has as many of these, and each is
+/// opened once, not once for every text file.
+#[derive(Debug, Default)]
+pub(super) struct Shelves(BTreeMap<PathBuf, Vec<Candidate>>);
+
+impl Shelves {
+    fn of(&mut self, folder: &Path) -> &[Candidate] {
+        self.0.entry(folder.to_owned()).or_insert_with(|| {
+            gguf_files(folder).into_iter().filter(|file| named_vision(file)).filter_map(candidate).collect()
+        })
+    }
+}
+
+/// `None` for a file that is damaged or another model's: the width alone may be that of a Qwen2.5-VL, too.
+fn candidate(path: PathBuf) -> Option<Candidate> {
+    let opened = open_vision(&path).ok()?;
+    let formats = settings::formats(&opened);
+    let rank = ["F16", "F32", "BF16"].iter().position(|first| formats.starts_with(first)).unwrap_or(3);
+    let stem = stem(&path).replace("mmproj", "").trim_matches(['-', '_', '.']).to_owned();
+    Some(Candidate { path, width: opened.number("clip.vision.projection_dim"), stem, rank })
+}
+
+/// A text file, or a part of one, with the vision file beside it.
+pub(super) fn of_file(path: &Path, shelves: &mut Shelves) -> Result<Chosen> {
     let text = match split_name(path) {
         Some((stem, _, count)) => part_path(path, &stem, 1, count),
         None => path.to_owned(),
@@ -71,35 +109,22 @@ fn of_file(path: &Path) -> Result<Chosen> {
         return Ok(found);
     }
     let name = text.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    let vision = beside(&opened, &text);
+    let vision = beside(&opened, &text, shelves);
     Ok(Chosen { name, text, vision })
 }
 
 /// The vision file beside a text file that fits it best: of the same widths, of the most alike name, and of those f16
 /// first, which is how the tower is kept.
-fn beside(text: &Gguf, path: &Path) -> Option<PathBuf> {
+fn beside(text: &Gguf, path: &Path, shelves: &mut Shelves) -> Option<PathBuf> {
     let here = stem(path);
-    let mut found: Vec<(usize, usize, PathBuf)> = gguf_files(path.parent()?)
-        .into_iter()
-        .filter(|file| named_vision(file))
-        .filter_map(|file| {
-            let opened = Gguf::open(&file).ok()?;
-            let fits = opened.number("clip.vision.projection_dim") == text.number("qwen3vl.embedding_length");
-            if opened.architecture() != "clip" || !fits {
-                return None;
-            }
-            let there = stem(&file).replace("mmproj", "");
-            let there = there.trim_matches(['-', '_', '.']);
-            // In a shared folder the beginning of the name may come before the word.
-            let alike = here.bytes().zip(there.bytes()).take_while(|(a, b)| a == b).count();
-            let formats = settings::formats(&opened);
-            let rank =
-                ["F16", "F32", "BF16"].iter().position(|first| formats.starts_with(first)).unwrap_or(3);
-            Some((usize::MAX - alike, rank, file))
-        })
-        .collect();
-    found.sort();
-    found.into_iter().next().map(|(_, _, file)| file)
+    let width = text.number("qwen3vl.embedding_length");
+    let fitting = shelves.of(path.parent()?).iter().filter(|candidate| candidate.width == width);
+    // In a shared folder the beginning of the name may come before the word.
+    let alike = |there: &str| here.bytes().zip(there.bytes()).take_while(|(a, b)| a == b).count();
+    let best = fitting.min_by_key(|candidate| {
+        (std::cmp::Reverse(alike(&candidate.stem)), candidate.rank, candidate.path.clone())
+    });
+    best.map(|candidate| candidate.path.clone())
 }
 
 /// A file's name for comparing, without its ending and the element type.
@@ -137,4 +162,26 @@ pub(super) fn named_vision(path: &Path) -> bool {
 fn name_of(files: &[PathBuf]) -> String {
     let name = files.first().and_then(|file| file.file_name());
     name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folders_vision_files_are_opened_once_for_all_its_text_files() {
+        let temporary = tempfile::tempdir().unwrap();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/fixtures/gguf/mono-Q8_0");
+        let at = |name: &str| temporary.path().join(name);
+        for name in ["one.gguf", "two.gguf"] {
+            std::fs::copy(from.join("mono-Q8_0.gguf"), at(name)).unwrap();
+        }
+        std::fs::copy(from.join("mmproj-mono-Q8_0.gguf"), at("mmproj.gguf")).unwrap();
+        let mut shelves = Shelves::default();
+        assert_eq!(of_file(&at("one.gguf"), &mut shelves).unwrap().vision, Some(at("mmproj.gguf")));
+        // What is gone cannot be opened again.
+        std::fs::remove_file(at("mmproj.gguf")).unwrap();
+        assert_eq!(of_file(&at("two.gguf"), &mut shelves).unwrap().vision, Some(at("mmproj.gguf")));
+        assert_eq!(of_file(&at("two.gguf"), &mut Shelves::default()).unwrap().vision, None);
+    }
 }

@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::choose::named_vision;
-use super::model::{check_text, vision_inside};
-use super::{Chosen, Format, Gguf, choose, is_gguf, ollama, settings, split_name};
+use super::choose::{Shelves, named_vision, of_file};
+use super::model::{open_vision, vision_inside};
+use super::{Chosen, Format, Gguf, is_gguf, ollama, settings, split_name};
 
 /// Folders below a given one that are entered; entries and GGUF files that are looked at.
 const MOST_DEPTH: usize = 6;
@@ -62,7 +62,22 @@ pub struct Found {
     /// Bytes of the files.
     pub bytes: u64,
     /// Why it cannot be opened, or not with pictures.
-    pub trouble: Option<String>,
+    pub trouble: Option<Trouble>,
+}
+
+/// What is wrong with a model that was found. Words for it are the window's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It is a kind of Qwen3-VL that is not supported: this `general.architecture`, a mixture of experts.
+    Architecture(String),
+    /// It has tensors of this type, which is not read.
+    Format(&'static str),
+    /// Its vision file cannot be used, and why: what the program reports, in English.
+    Vision(String),
+    /// Its vision tower is in the text file, in Ollama's own layout: texts only.
+    VisionInside,
+    /// It has no vision file: texts only.
+    VisionMissing,
 }
 
 /// Finds models of the architecture `qwen3vl`, sorted by name. Folders that are not there are passed over, and so are files
@@ -74,10 +89,11 @@ pub fn find(places: &Places) -> Vec<Found> {
     for folder in &places.folders {
         walk(folder, MOST_DEPTH, &mut entries, &mut files);
     }
+    let mut shelves = Shelves::default();
     let mut found: Vec<Found> = files
         .iter()
         .filter(|file| !named_vision(file) && is_gguf(file))
-        .filter_map(|file| choose(file).ok().flatten())
+        .filter_map(|file| of_file(file, &mut shelves).ok())
         .chain(places.ollama.iter().flat_map(|folder| ollama::models(folder)).take(MOST_FILES))
         .filter_map(describe)
         .collect();
@@ -112,21 +128,17 @@ fn describe(chosen: Chosen) -> Option<Found> {
     if !text.architecture().starts_with("qwen3vl") {
         return None;
     }
-    let vision = chosen.vision.as_ref().map(|path| Gguf::open(path));
+    let vision = chosen.vision.as_deref().map(open_vision);
     let unread = text.tensors().find_map(|(_, entry)| match entry.format {
         Format::Other(_) => Some(entry.format.name()),
         _ => None,
     });
     let trouble = match (&vision, unread) {
-        _ if check_text(&text).is_err() => check_text(&text).err().map(|error| error.to_string()),
-        (_, Some(format)) => {
-            Some(format!("it has {format} tensors, which are not read ({})", super::UNREAD_FORMAT))
-        }
-        (Some(Err(error)), None) => Some(error.to_string()),
-        (None, None) if vision_inside(&text) => {
-            Some("its vision tower is in Ollama's own layout, which is not read: texts only".into())
-        }
-        (None, None) => Some("its vision file is missing: texts only".into()),
+        _ if text.architecture() != "qwen3vl" => Some(Trouble::Architecture(text.architecture().to_owned())),
+        (_, Some(format)) => Some(Trouble::Format(format)),
+        (Some(Err(error)), None) => Some(Trouble::Vision(error.to_string())),
+        (None, None) if vision_inside(&text) => Some(Trouble::VisionInside),
+        (None, None) => Some(Trouble::VisionMissing),
         (Some(Ok(_)), None) => None,
     };
     let files = text.paths().map(Path::to_owned).chain(chosen.vision.clone());

@@ -17,11 +17,14 @@ const AGAIN: &str = "download the file again";
 /// What every GGUF file begins with.
 pub(super) const MAGIC: &[u8; 4] = b"GGUF";
 /// More metadata entries or tensors than this no model has.
-const MAX_ENTRIES: u64 = 1 << 16;
+pub(super) const MAX_ENTRIES: u64 = 1 << 16;
 /// Longest key or name (bytes); longest text (a chat template is some kilobytes).
 const MAX_NAME_BYTES: u64 = 1 << 10;
 const MAX_TEXT_BYTES: u64 = 1 << 24;
 const MAX_AXES: u32 = 4;
+/// More elements than this no list of a model has (a vocabulary has about 150,000). Longer lists are passed over, and
+/// not read: an element may take a byte in the file, and many times that in memory.
+pub(super) const MAX_LISTED: usize = 1 << 22;
 
 /// The numbers that stand for types of metadata.
 const TYPE_BOOL: u32 = 7;
@@ -184,12 +187,13 @@ impl List {
         self.count
     }
 
-    /// The texts of a list of texts; `None` for another list.
+    /// The texts of a list of texts; `None` for another list, and for one of more than [`MAX_LISTED`].
     pub(super) fn texts<'a>(
         &self,
         file: &'a [u8],
     ) -> Option<impl Iterator<Item = Result<&'a str>> + use<'a>> {
-        let bytes = file.get(self.range.clone()).filter(|_| self.kind == TYPE_TEXT)?;
+        let fits = self.kind == TYPE_TEXT && self.count <= MAX_LISTED;
+        let bytes = file.get(self.range.clone()).filter(|_| fits)?;
         let mut cursor = Cursor { bytes, at: 0 };
         let text = move || {
             let length = cursor.u64()?;
@@ -198,9 +202,10 @@ impl List {
         Some(std::iter::repeat_with(text).take(self.count))
     }
 
-    /// The numbers of a list of numbers or flags, in f64; `None` for another list.
+    /// The numbers of a list of numbers or flags, in f64; `None` for another list, and for one of more than [`MAX_LISTED`].
     pub(super) fn numbers(&self, file: &[u8]) -> Option<Vec<f64>> {
-        let bytes = file.get(self.range.clone()).filter(|_| self.kind != TYPE_TEXT)?;
+        let fits = self.kind != TYPE_TEXT && self.count <= MAX_LISTED;
+        let bytes = file.get(self.range.clone()).filter(|_| fits)?;
         let mut cursor = Cursor { bytes, at: 0 };
         let number = |_| match cursor.value(self.kind).ok()? {
             #[expect(clippy::cast_precision_loss, reason = "sizes, flags and factors: far below 2^53")]

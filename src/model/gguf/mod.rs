@@ -12,7 +12,11 @@ mod settings;
 mod tensors;
 mod vocabulary;
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+use sha2::Digest;
 
 use crate::error::{Error, Result};
 use crate::model::mapped_file::MappedFile;
@@ -20,7 +24,7 @@ use blocks::Format;
 use header::{Entry, Header, Value};
 
 pub(crate) use choose::{Chosen, choose};
-pub(crate) use model::GgufModel;
+pub(crate) use model::{GgufModel, vision_of};
 
 const DOING: &str = "reading the GGUF file";
 const UNREAD_FORMAT: &str = "download the Q8_0 file of the same model (also read: F32, F16, BF16, Q4_K, Q5_K and Q6_K, so Q4_K_M and Q5_K_M too)";
@@ -67,14 +71,21 @@ impl Gguf {
             paths.extend((1..=count).map(|n| part_path(path, &stem, n, count)));
         }
         let mut gguf = Self { parts: Vec::new() };
+        let mut names = BTreeSet::new();
         for path in paths {
             let file = MappedFile::open(&path)?;
             let header = header::read(&file).map_err(|e| e.at_path(&path))?;
-            let twice = header.tensors.keys().find(|name| gguf.tensor(name).is_some());
-            if let Some(name) = twice {
-                return Err(Error::new(DOING, format!("tensor {name} is in another part too"))
-                    .at_path(&path)
-                    .help("download all parts again"));
+            for name in header.tensors.keys() {
+                if !names.insert(name.clone()) {
+                    return Err(Error::new(DOING, format!("tensor {name} is in another part too"))
+                        .at_path(&path)
+                        .help("download all parts again"));
+                }
+            }
+            // What one file may have, all of them together may.
+            if names.len() as u64 > header::MAX_ENTRIES {
+                let why = format!("with it there are {} tensors, which cannot be right", names.len());
+                return Err(Error::new(DOING, why).at_path(&path).help("download all parts again"));
             }
             gguf.parts.push((file, header));
         }
@@ -142,11 +153,41 @@ impl Gguf {
         }
     }
 
-    /// A list of texts, and how many there are.
-    fn texts(&self, key: &str) -> Option<(usize, impl Iterator<Item = Result<&str>>)> {
+    /// A list of texts.
+    fn texts(&self, key: &str) -> Option<impl Iterator<Item = Result<&str>>> {
         match self.value(key)? {
-            (Value::List(list), file) => Some((list.len(), list.texts(file)?)),
+            (Value::List(list), file) => list.texts(file),
             _ => None,
+        }
+    }
+
+    /// The number of elements of a list.
+    fn list_len(&self, key: &str) -> Option<usize> {
+        match self.value(key)?.0 {
+            Value::List(list) => Some(list.len()),
+            _ => None,
+        }
+    }
+
+    /// Hashes what tells this file from another of equal name, size and time: the header, and the beginnings of tensors
+    /// spread over the whole. Fine-tunes of one model often share the embedding, so the beginning of the data alone
+    /// would not do; and to read everything takes as long as a conversion.
+    pub(crate) fn fingerprint(&self, hash: &mut sha2::Sha256) {
+        const SAMPLES: usize = 64;
+        const SAMPLE_BYTES: usize = 4 << 10;
+        for (file, header) in &self.parts {
+            let data = header.tensors.values().map(|entry| &entry.range).filter(|range| !range.is_empty());
+            let data: Vec<_> = data.collect();
+            let start = data.iter().map(|range| range.start).min().unwrap_or(file.len());
+            let mut field = |range: Range<usize>| {
+                let bytes = file.get(range).unwrap_or_default();
+                hash.update((bytes.len() as u64).to_le_bytes());
+                hash.update(bytes);
+            };
+            field(0..start);
+            for range in data.iter().step_by(data.len().div_ceil(SAMPLES).max(1)) {
+                field(range.start..range.end.min(range.start + SAMPLE_BYTES));
+            }
         }
     }
 

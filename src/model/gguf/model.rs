@@ -31,26 +31,24 @@ impl GgufModel {
     ///
     /// # Errors
     /// A file is damaged or of another model; a tensor is missing, of another shape than the metadata say, or in a format that
-    /// is not read; the vision file is missing.
+    /// is not read; the vision file is missing. For texts only a vision file that is of no use is none.
     pub(crate) fn open(chosen: &Chosen, text_only: bool) -> Result<Self> {
         let text = Gguf::open(&chosen.text)?;
         check_text(&text)?;
-        let vision = match &chosen.vision {
-            Some(path) => Some(Gguf::open(path)?),
-            None if text_only => None,
-            None => return Err(no_vision(&text)),
-        };
         let mut notes = Vec::new();
+        let vision = vision_of(chosen, text_only, &mut notes)?;
+        if vision.is_none() && !text_only {
+            return Err(no_vision(&text));
+        }
         let tokens = Vocabulary::read(&text)?;
         let tower = match &vision {
             Some(file) => {
-                check_vision(file)?;
                 notes.push(format!("the vision tower is that of {}", name(file.path())));
                 Vision::File(file)
             }
             None => {
                 notes.push("there is no vision file: the model answers texts only".into());
-                Vision::Without(usize::try_from(settings::deepstack_levels(&text).unwrap_or(0)).unwrap_or(0))
+                settings::without_vision(&text)?
             }
         };
         let json = settings::config(&text, &tower, &tokens, &mut notes)?;
@@ -226,7 +224,7 @@ pub(super) fn vision_inside(text: &Gguf) -> bool {
 }
 
 /// Whether the text file is one of a dense Qwen3-VL.
-pub(super) fn check_text(text: &Gguf) -> Result<()> {
+fn check_text(text: &Gguf) -> Result<()> {
     let advice = "Ocelli runs the dense Qwen3-VL models: 2B, 4B, 8B and 32B";
     Err(match text.architecture() {
         "qwen3vl" => return Ok(()),
@@ -237,6 +235,28 @@ pub(super) fn check_text(text: &Gguf) -> Result<()> {
             .help(advice),
         other => text.error(format!("it is a model of the architecture {other}")).help(advice),
     })
+}
+
+/// The chosen vision file, opened and checked, if there is one. Where texts will do, one that is damaged, gone or another
+/// model's is none, and `notes` says so.
+///
+/// # Errors
+/// It is of no use, and pictures are wanted: of the kind [`ErrorKind::NoVision`], since texts would do without it.
+pub(crate) fn vision_of(chosen: &Chosen, text_only: bool, notes: &mut Vec<String>) -> Result<Option<Gguf>> {
+    match chosen.vision.as_deref().map(open_vision).transpose() {
+        Err(error) if text_only => {
+            notes.push(format!("the vision file is left out: {error}"));
+            Ok(None)
+        }
+        opened => opened.map_err(|error| error.kind(ErrorKind::NoVision)),
+    }
+}
+
+/// Opens a vision file of Qwen3-VL.
+pub(super) fn open_vision(path: &Path) -> Result<Gguf> {
+    let file = Gguf::open(path)?;
+    check_vision(&file)?;
+    Ok(file)
 }
 
 fn check_vision(file: &Gguf) -> Result<()> {

@@ -42,9 +42,28 @@ impl Keys<'_> {
     }
 }
 
+/// More levels of `DeepStack` features than this no model has.
+const MOST_LEVELS: u64 = 512;
+
 /// Number of levels of DeepStack features that the text file says it adds.
-pub(super) fn deepstack_levels(text: &Gguf) -> Option<u64> {
+fn deepstack_levels(text: &Gguf) -> Option<u64> {
     text.number("qwen3vl.n_deepstack_layers")
+}
+
+/// What stands for the vision tower of a text file without one.
+///
+/// # Errors
+/// The text file says it adds more levels of features than it has layers. A vision file's flags would contradict that;
+/// here nothing else does, before a list of so many levels is made.
+pub(super) fn without_vision(text: &Gguf) -> Result<Vision<'static>> {
+    let levels = deepstack_levels(text).unwrap_or(0);
+    let layers = text.number("qwen3vl.block_count").unwrap_or(0);
+    match usize::try_from(levels) {
+        Ok(count) if levels <= layers.min(MOST_LEVELS) => Ok(Vision::Without(count)),
+        _ => Err(text
+            .error(format!("qwen3vl.n_deepstack_layers is {levels}, and there are {layers} layers"))
+            .help("download the file again, or another conversion of the model")),
+    }
 }
 
 /// `config.json`.
@@ -251,7 +270,10 @@ pub(super) fn template(text: &Gguf, notes: &mut Vec<String>) -> Result<Vec<u8>> 
 pub(super) fn formats(file: &Gguf) -> String {
     let mut sizes: std::collections::BTreeMap<Format, u64> = std::collections::BTreeMap::new();
     for (_, entry) in file.tensors().filter(|(_, entry)| entry.shape.len() > 1) {
-        *sizes.entry(entry.format).or_default() += entry.shape.iter().map(|n| *n as u64).product::<u64>();
+        // A tensor of a format that is not read may claim any size: nothing of it was looked for in the file.
+        let elements = entry.shape.iter().fold(1_u64, |all, n| all.saturating_mul(*n as u64));
+        let sum = sizes.entry(entry.format).or_default();
+        *sum = sum.saturating_add(elements);
     }
     let mut sizes: Vec<_> = sizes.into_iter().collect();
     sizes.sort_by_key(|(_, elements)| std::cmp::Reverse(*elements));

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Gguf;
+use super::header::MAX_LISTED;
 use crate::error::{Error, Result};
 
 /// How Qwen cuts text before BPE.
@@ -44,13 +45,16 @@ impl Vocabulary {
                 }
             }
         }
+        for key in ["tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges"] {
+            if let Some(count) = file.list_len(key).filter(|count| *count > MAX_LISTED) {
+                return Err(bad(format!("{key} has {count} elements, which cannot be right")));
+            }
+        }
         let missing = |key: &str| bad(format!("{key} is missing, or no list of the right kind"));
-        let (_, tokens) =
-            file.texts("tokenizer.ggml.tokens").ok_or_else(|| missing("tokenizer.ggml.tokens"))?;
+        let tokens = file.texts("tokenizer.ggml.tokens").ok_or_else(|| missing("tokenizer.ggml.tokens"))?;
         let types =
             file.numbers("tokenizer.ggml.token_type").ok_or_else(|| missing("tokenizer.ggml.token_type"))?;
-        let (_, merges) =
-            file.texts("tokenizer.ggml.merges").ok_or_else(|| missing("tokenizer.ggml.merges"))?;
+        let merges = file.texts("tokenizer.ggml.merges").ok_or_else(|| missing("tokenizer.ggml.merges"))?;
         let (mut vocab, mut added, mut listed) = (Map::new(), Map::new(), Vec::new());
         let mut count = 0;
         for (id, token) in tokens.enumerate() {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use ocelli::model::convert::How;
 use ocelli::model::gguf::check_header;
+use ocelli::model::gguf::find::{Places, Trouble, find};
 use ocelli::model::recipe::Recipe;
 use proptest::prelude::*;
 
@@ -130,10 +131,9 @@ fn weights_that_are_no_numbers_are_refused_by_name() {
 }
 
 #[test]
-fn a_vision_file_of_another_kind_or_with_less_in_it_is_refused() {
+fn a_vision_file_with_less_in_it_is_refused() {
     type Change = fn(&mut File);
-    let changes: [(Change, &str); 5] = [
-        (|f| f.set_text("clip.projector_type", "qwen2vl_merger"), "projector qwen2vl_merger"),
+    let changes: [(Change, &str); 4] = [
         (|f| f.tensors.retain(|t| t.name != "v.patch_embd.weight.1"), "v.patch_embd.weight.1"),
         (|f| f.tensors.retain(|t| t.name != "v.deepstack.0.fc1.weight"), "v.deepstack.0.fc1.weight"),
         (|f| f.set_number("clip.vision.block_count", 1), "block_count ends before it"),
@@ -150,6 +150,103 @@ fn a_vision_file_of_another_kind_or_with_less_in_it_is_refused() {
         let error = converted_to(source, &source.join("out"), Recipe::Int8Hu).expect_err(words).to_string();
         assert!(error.contains(words) && error.contains("mmproj-x.gguf") && !error.contains('\n'), "{error}");
     }
+}
+
+#[test]
+fn a_text_file_alone_that_claims_more_levels_of_features_than_layers_is_refused() {
+    let texts = How { recipe: Recipe::Int8Hu, text_only: true };
+    for (kind, value) in [
+        (4, u32::MAX.to_le_bytes().to_vec()),
+        (10, u64::MAX.to_le_bytes().to_vec()),
+        (4, 3_u32.to_le_bytes().to_vec()),
+    ] {
+        let mut file = File::read(&pair("mono-Q8_0").0);
+        file.set("qwen3vl.n_deepstack_layers", kind, value);
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("x.gguf");
+        file.write(&path);
+        let error = converted_to(&path, &temporary.path().join("out"), texts).unwrap_err().to_string();
+        assert!(error.contains("n_deepstack_layers is") && error.contains("2 layers"), "{error}");
+    }
+}
+
+#[test]
+fn tensors_of_any_size_in_a_format_that_is_not_read_are_counted_without_an_overflow() {
+    let mut file = File::read(&pair("mono-Q8_0").0);
+    for name in ["huge", "vast"] {
+        let sizes = vec![1 << 40, 1 << 23];
+        file.tensors.push(super::file::Tensor { name: name.into(), sizes, kind: 23, data: Vec::new() });
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    file.write(&temporary.path().join("x.gguf"));
+    let found = find(&Places { folders: vec![temporary.path().to_owned()], ollama: Vec::new() });
+    assert_eq!(found[0].quantisation, "IQ4_XS, Q8_0");
+    assert_eq!(found[0].trouble, Some(Trouble::Format("IQ4_XS")));
+}
+
+#[test]
+fn a_list_longer_than_any_vocabulary_is_refused_before_it_takes_memory() {
+    let count = (1_u64 << 22) + 1;
+    let list = |kind: u32, bytes_each: usize| {
+        let mut value = kind.to_le_bytes().to_vec();
+        value.extend(count.to_le_bytes());
+        value.resize(value.len() + count as usize * bytes_each, 0);
+        value
+    };
+    for (key, kind, bytes_each, words) in [
+        ("tokenizer.ggml.tokens", 8, 8, "tokenizer.ggml.tokens has 4194305 elements"),
+        ("tokenizer.ggml.merges", 8, 8, "tokenizer.ggml.merges has 4194305 elements"),
+        ("tokenizer.ggml.token_type", 0, 1, "tokenizer.ggml.token_type has 4194305 elements"),
+    ] {
+        let mut file = File::read(&pair("mono-Q8_0").0);
+        file.set(key, 9, list(kind, bytes_each));
+        let error = said(&file.bytes(), Recipe::Int8Hu.into());
+        assert!(error.contains(words), "{error}");
+    }
+    // Any other list of numbers is as if it were not there.
+    let mut file = File::read(&pair("mono-Q8_0").0);
+    file.set("qwen3vl.rope.dimension_sections", 9, list(0, 1));
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("x.gguf");
+    file.write(&path);
+    let how = How { recipe: Recipe::Int8Hu, text_only: true };
+    let out = temporary.path().join("out");
+    match converted_to(&path, &out, how) {
+        Ok(report) => {
+            assert!(report.notes.join(" ").contains("no rope.dimension_sections"), "{:?}", report.notes);
+        }
+        Err(error) => assert!(error.to_string().contains("mrope_section"), "{error}"),
+    }
+}
+
+#[test]
+fn parts_of_a_split_file_share_no_tensor_and_have_together_no_more_than_one_file_may() {
+    let temporary = tempfile::tempdir().unwrap();
+    let part = |n: usize| temporary.path().join(format!("x-{n:05}-of-00002.gguf"));
+    let error = || {
+        let out = temporary.path().join("out");
+        converted_to(&part(1), &out, How { recipe: Recipe::Int8Hu, text_only: true }).unwrap_err().to_string()
+    };
+    let mut first = File::read(&pair("mono-Q8_0").0);
+    first.set_number("split.count", 2);
+    let mut second = first.clone();
+    second.tensors.drain(1..);
+    first.write(&part(1));
+    second.write(&part(2));
+    assert!(error().contains("is in another part too"), "{}", error());
+    for (file, n) in [(&mut first, 1), (&mut second, 2)] {
+        let empty = |i: u32| super::file::Tensor {
+            name: format!("more.{n}.{i}"),
+            sizes: vec![0],
+            kind: 0,
+            data: Vec::new(),
+        };
+        file.tensors.retain(|_| n == 1);
+        file.tensors.extend((0..40_000).map(empty));
+        file.write(&part(n));
+    }
+    let error = error();
+    assert!(error.contains("x-00002-of-00002.gguf") && error.contains("cannot be right"), "{error}");
 }
 
 proptest! {
