@@ -1,11 +1,11 @@
 //! Room `remote`: the models of a server.
 
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::http::{Call, ERROR_BYTES, Outgoing, Piece, refusal};
+use super::http::{Call, ERROR_BYTES, GLANCE, Outgoing, Piece, refusal};
 use super::keys::{Key, Keys};
 use super::reply::refusal_words;
 use super::server::Server;
@@ -42,15 +42,21 @@ pub fn list_models(server: &Server, keys: &Keys, typed: Option<Key>, wake: Wake)
     let (events, result) = Events::channel(wake);
     let cancel = Cancel::default();
     let (server, keys, own, failed) = (server.clone(), keys.clone(), cancel.clone(), events.clone());
-    let run = move || events.send(list(&server, &keys, typed, &own));
+    let run = move || events.send(list(&server, &keys, typed, PATIENCE, &own));
     if let Err(error) = std::thread::Builder::new().name("models of a server".into()).spawn(run) {
         failed.send(Err(Error::new(DOING, error)));
     }
     Listing { result, cancel }
 }
 
-fn list(server: &Server, keys: &Keys, typed: Option<Key>, cancel: &Cancel) -> Result<Listed> {
-    // The keyring may wait for the user, the list need not: it is asked on the network's thread.
+fn list(
+    server: &Server,
+    keys: &Keys,
+    typed: Option<Key>,
+    patience: Duration,
+    cancel: &Cancel,
+) -> Result<Listed> {
+    // The keyring may wait for the user: it is asked on the network's thread, and the server's time begins after that.
     let (send_key, receive_key) = std::sync::mpsc::channel();
     let (url, own, keys) = (server.endpoint("models"), server.clone(), keys.clone());
     let call = Call::start(server, DOING, move || {
@@ -62,14 +68,22 @@ fn list(server: &Server, keys: &Keys, typed: Option<Key>, cancel: &Cancel) -> Re
         Ok(Outgoing { url, key, body: None })
     })?;
     let silent = || Error::new(DOING, "it says nothing").at(&server.name).help("check its address");
-    let Some(Piece::Head(head)) = call.next(cancel, PATIENCE)? else { return Err(silent()) };
-    let key = receive_key.try_recv().ok().flatten();
+    let key = loop {
+        match receive_key.recv_timeout(GLANCE) {
+            Ok(key) => break key,
+            Err(RecvTimeoutError::Timeout) if cancel.is_cancelled() => return Err(Error::cancelled(DOING)),
+            Err(RecvTimeoutError::Timeout) => {}
+            // The keyring has refused: the call says so.
+            Err(RecvTimeoutError::Disconnected) => break None,
+        }
+    };
+    let Some(Piece::Head(head)) = call.next(cancel, patience)? else { return Err(silent()) };
     if !(200..300).contains(&head.status) {
-        let page = call.rest(ERROR_BYTES, cancel, PATIENCE).unwrap_or_default();
+        let page = call.rest(ERROR_BYTES, cancel, patience).unwrap_or_default();
         let said = refusal_words(&page, key.as_ref());
         return Err(refusal(DOING, &server.name, &head, &said, key.is_some()));
     }
-    let page = call.rest(MOST_BYTES, cancel, PATIENCE)?;
+    let page = call.rest(MOST_BYTES, cancel, patience)?;
     read(&page).ok_or_else(|| {
         Error::new(DOING, "what it sends is no list of models")
             .at(&server.name)
