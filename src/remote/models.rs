@@ -106,7 +106,12 @@ fn read(page: &[u8]) -> Option<Listed> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::sync::Arc;
+
     use super::*;
+    use crate::error::ErrorKind;
+    use crate::remote::KeyStore;
 
     #[test]
     fn lists_of_all_kinds_of_servers_are_read() {
@@ -119,5 +124,41 @@ mod tests {
         for none in [b"".as_slice(), b"<html>", br#"{"data":7}"#, b"7"] {
             assert_eq!(read(none), None);
         }
+    }
+
+    /// A keyring that asks the user first.
+    struct Slow(Duration);
+
+    impl KeyStore for Slow {
+        fn get(&self, _: &str) -> Result<Option<Key>> {
+            let (_sender, nothing) = std::sync::mpsc::channel::<()>();
+            let _ = nothing.recv_timeout(self.0);
+            Key::new("sk-1").map(Some)
+        }
+
+        fn set(&self, _: &str, _: Option<&Key>) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_servers_time_begins_when_the_keyring_has_given_the_key() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let serving = std::thread::Builder::new().spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            let page = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n[\"a\"]";
+            stream.write_all(page).unwrap();
+        });
+        let server = Server { has_key: true, ..Server::new("Cluster", &url).unwrap() };
+        let keys = |wait| Keys::new(Arc::new(Slow(Duration::from_millis(wait))));
+        let cancel = Cancel::default();
+        let listed = list(&server, &keys(1600), None, Duration::from_secs(1), &cancel).unwrap();
+        assert_eq!(listed.models, ["a"]);
+        serving.unwrap().join().unwrap();
+        cancel.cancel();
+        let error = list(&server, &keys(60_000), None, Duration::from_secs(1), &cancel).unwrap_err();
+        assert_eq!(error.get_kind(), ErrorKind::Cancelled, "the user need not wait for the keyring");
     }
 }

@@ -94,6 +94,8 @@ pub(super) struct Answering {
     fresh: Fresh,
     /// The message was made for it.
     is_new: bool,
+    /// The end of what was shown before.
+    shown: Option<MessageId>,
     /// What the message was before, where it was not.
     before: (MessageState, serde_json::Value),
     answer: Answer,
@@ -584,6 +586,7 @@ impl State {
             about.model.clone_from(&info.name);
         }
         let start = request.answer_start.clone().unwrap_or_default();
+        let shown = self.chat_of(conversation).and_then(|chat| chat.tree.path().last().copied());
         let (answer_id, is_new) = match waiting.intent {
             Intent::Continue(answer) => self.goes_on(conversation, answer),
             Intent::Answer(question) => {
@@ -617,6 +620,7 @@ impl State {
             message,
             fresh,
             is_new,
+            shown,
             before,
             answer,
             progress,
@@ -811,7 +815,16 @@ impl State {
             return;
         }
         if answering.fresh == Fresh::No {
+            let chat = self.chat_of(answering.conversation);
+            let was_shown = chat.is_some_and(|chat| chat.tree.path().contains(&answering.message));
             self.remove_entries(answering.conversation, answering.message);
+            // Not whatever version is the last now.
+            let chat = self.chat_mut(answering.conversation).filter(|_| was_shown);
+            if let Some((chat, shown)) = chat.zip(answering.shown) {
+                chat.tree.choose(shown);
+                let path = chat.tree.path_to(shown);
+                self.jobs.push(Job::Choose { conversation: answering.conversation, path });
+            }
         }
         self.take_back(answering.conversation, answering.fresh);
     }

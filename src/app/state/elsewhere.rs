@@ -297,3 +297,116 @@ impl State {
         self.chat.settings.answers_from.is_none()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::Sender;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::remote::KeyStore;
+
+    /// A keyring that waits for the user before it keeps a key, and tells what it has done.
+    struct Slow {
+        kept: MemoryStore,
+        allowed: Mutex<Receiver<Result<()>>>,
+        done: Sender<Option<Key>>,
+    }
+
+    impl KeyStore for Slow {
+        fn get(&self, base_url: &str) -> Result<Option<Key>> {
+            self.kept.get(base_url)
+        }
+
+        fn set(&self, base_url: &str, key: Option<&Key>) -> Result<()> {
+            if key.is_some() {
+                self.allowed.lock().unwrap().recv_timeout(Duration::from_secs(20)).unwrap()?;
+            }
+            self.kept.set(base_url, key)?;
+            let _ = self.done.send(key.cloned());
+            Ok(())
+        }
+    }
+
+    struct Place {
+        elsewhere: Elsewhere,
+        store: Arc<Slow>,
+        allow: Sender<Result<()>>,
+        done: Receiver<Option<Key>>,
+        url: String,
+    }
+
+    fn place() -> Place {
+        let ((allow, allowed), (done, was_done)) = (channel(), channel());
+        let store = Arc::new(Slow { kept: MemoryStore::default(), allowed: Mutex::new(allowed), done });
+        let server = Server::new("Cluster", "https://gpu.example").unwrap();
+        let url = server.base_url.clone();
+        let keys = Keys::new(Arc::clone(&store) as Arc<dyn KeyStore>);
+        let elsewhere = Elsewhere { servers: vec![server], keys, ..Elsewhere::default() };
+        Place { elsewhere, store, allow, done: was_done, url }
+    }
+
+    impl Place {
+        fn next(&self) -> Option<Key> {
+            self.done.recv_timeout(Duration::from_secs(20)).unwrap()
+        }
+
+        fn poll_all(&mut self) {
+            let (_sender, pause) = channel::<()>();
+            while self.elsewhere.is_keeping(&self.url) {
+                let _ = pause.recv_timeout(Duration::from_millis(20));
+                self.elsewhere.poll();
+            }
+        }
+    }
+
+    fn key(text: &str) -> Key {
+        Key::new(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_done_with_a_key_last_is_what_stays_however_slow_the_keyring() {
+        let mut place = place();
+        let url = place.url.clone();
+        place.elsewhere.keep_key(&url, key("sk-1"));
+        place.elsewhere.forget_key(&url);
+        assert_eq!(place.elsewhere.keys.get(&place.elsewhere.servers[0]).unwrap(), None);
+        place.allow.send(Ok(())).unwrap();
+        assert_eq!((place.next(), place.next()), (Some(key("sk-1")), None));
+        assert_eq!(place.store.get(&url).unwrap(), None);
+        assert_eq!(
+            place.elsewhere.keys.get(&place.elsewhere.servers[0]).unwrap(),
+            None,
+            "nor is it held again"
+        );
+
+        place.elsewhere.keep_key(&url, key("sk-2"));
+        place.elsewhere.forget_key(&url);
+        place.elsewhere.keep_key(&url, key("sk-3"));
+        for _ in 0..2 {
+            place.allow.send(Ok(())).unwrap();
+        }
+        place.poll_all();
+        assert_eq!((place.next(), place.next(), place.next()), (Some(key("sk-2")), None, Some(key("sk-3"))));
+        assert_eq!(place.store.get(&url).unwrap(), Some(key("sk-3")));
+        assert!(place.elsewhere.servers[0].has_key);
+    }
+
+    #[test]
+    fn a_kept_key_whose_successor_cannot_be_kept_can_still_be_forgotten() {
+        let mut place = place();
+        let url = place.url.clone();
+        place.allow.send(Ok(())).unwrap();
+        place.elsewhere.keep_key(&url, key("sk-1"));
+        place.poll_all();
+        place.allow.send(Err(Error::new("keeping", "locked"))).unwrap();
+        place.elsewhere.keep_key(&url, key("sk-2"));
+        place.poll_all();
+        assert!(place.elsewhere.key_trouble.contains_key(&url) && place.elsewhere.servers[0].has_key);
+        assert_eq!(place.elsewhere.keys.get(&place.elsewhere.servers[0]).unwrap(), Some(key("sk-2")));
+        place.elsewhere.forget_key(&url);
+        assert_eq!((place.next(), place.next()), (Some(key("sk-1")), None));
+        assert_eq!(place.store.get(&url).unwrap(), None);
+    }
+}
