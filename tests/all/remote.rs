@@ -478,6 +478,6 @@ fn the_command_line_asks_a_server_and_says_what_it_does_not_know() {
     assert_eq!(run.status, Some(1), "{}", run.stderr);
     assert!(run.stderr.contains("OCELLI_SERVER_KEY") && !run.stderr.contains("geheim"), "{}", run.stderr);
     let run = Run::of(place.command(&flags[..4]).env("OCELLI_SERVER_KEY", "k"));
-    assert!(run.status == Some(2) && run.stderr.contains("--server-model"), "{}", run.stderr);
+    assert!(run.status == Some(1) && run.stderr.contains("--server-model"), "{}", run.stderr);
     assert_eq!(unasked.seen().len(), 0);
 }
