@@ -17,6 +17,8 @@ use crate::engine::{
 use crate::error::{Error, ErrorKind, Result};
 
 const DOING: &str = "asking the server";
+/// After the end of an answer its figures may come, and nothing else is waited for.
+const FIGURES: Duration = Duration::from_secs(3);
 
 /// A question for a server.
 #[derive(Clone, Debug)]
@@ -182,14 +184,33 @@ impl Answering {
         Err(refusal(DOING, &self.ask.server.name, head, &said, key.is_some()))
     }
 
+    /// Takes in what comes. Once the server has said why it ended, the answer is whole, whatever happens then.
     fn take_in(&mut self, call: &Call) -> Result<()> {
+        match self.listen(call) {
+            Err(error) if error.get_kind() != ErrorKind::Cancelled && self.finish.is_some() => {
+                tracing::debug!("after the end of an answer: {error}");
+                self.ended(false)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn listen(&mut self, call: &Call) -> Result<()> {
         let key = self.key();
         let mut stream = sse::Events::default();
         // A server that does not stream sends one object; one that does begins otherwise.
         let mut whole: Option<Vec<u8>> = None;
         let (mut is_first, mut total) = (true, 0);
+        let mut finished: Option<Instant> = None;
         loop {
-            let patience = if is_first { self.ask.limits.first } else { self.ask.limits.idle };
+            let mut patience = if is_first { self.ask.limits.first } else { self.ask.limits.idle };
+            if self.finish.is_some() {
+                let waited = finished.get_or_insert_with(Instant::now).elapsed();
+                if waited >= FIGURES {
+                    break;
+                }
+                patience = patience.min(FIGURES.saturating_sub(waited));
+            }
             let Some(piece) = call.next(&self.cancel, patience)? else { break };
             let Piece::Bytes(bytes) = piece else { continue };
             total += bytes.len();
@@ -209,7 +230,7 @@ impl Answering {
                 None => {
                     for data in stream.take(&bytes).map_err(|e| e.at(&self.ask.server.name))? {
                         if data.trim() == "[DONE]" {
-                            return self.ended();
+                            return self.ended(true);
                         }
                         self.hear(&data, key.as_ref())?;
                     }
@@ -218,22 +239,27 @@ impl Answering {
         }
         if let Some(whole) = whole {
             self.hear(&String::from_utf8_lossy(&whole), key.as_ref())?;
-        } else if let Some(data) = stream.end().filter(|data| data.trim() != "[DONE]") {
+        } else if let Some(data) = stream.end() {
+            if data.trim() == "[DONE]" {
+                return self.ended(true);
+            }
             // A last event without its blank line may be whole, or cut off.
             if serde_json::from_str::<Value>(&data).is_ok() {
                 self.hear(&data, key.as_ref())?;
             }
         }
-        self.ended()
+        self.ended(false)
     }
 
-    fn ended(&self) -> Result<()> {
+    /// `done`: the server has said that nothing more comes, which is all that some say.
+    fn ended(&self, done: bool) -> Result<()> {
         match &self.finish {
             Some(Finish::Other(reason)) => {
                 Err(self.error(&format!("it ended the answer because of: {reason}")))
             }
             Some(_) => Ok(()),
             None if self.pieces == 0 => Err(self.error("it says nothing")),
+            None if done => Ok(()),
             None => Err(self.error("the answer was cut off in its middle")),
         }
     }

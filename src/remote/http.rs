@@ -15,7 +15,7 @@ use crate::engine::Cancel;
 use crate::error::{Error, Result};
 
 /// A wish to stop is looked for this often.
-const GLANCE: Duration = Duration::from_millis(40);
+pub(super) const GLANCE: Duration = Duration::from_millis(40);
 /// Finding the server and connecting to it may take so long, each.
 const CONNECT: Duration = Duration::from_secs(20);
 /// Bytes read at once.

@@ -94,7 +94,7 @@ fn trouble(doing: &str, error: &keyring::Error) -> Error {
         error => error.to_string(),
     };
     Error::new(doing, why)
-        .help(format!("unlock or install a keyring, keep the key for this run only, or set {KEY_VARIABLE}"))
+        .help("unlock or install a keyring; without one, a key that you type lasts until the program ends")
 }
 
 impl KeyStore for SystemStore {
@@ -179,11 +179,13 @@ impl Keys {
         if let Some(key) = self.this_run.get(&server.base_url)? {
             return Ok(Some(key));
         }
-        let kept = if server.has_key { self.store.get(&server.base_url) } else { Ok(None) };
-        match (kept, &self.fallback) {
-            (Ok(None) | Err(_), Some(fallback)) => Ok(Some(fallback.clone())),
-            (kept, _) => kept.map_err(|e| e.at(&server.name)),
+        if server.has_key
+            && let Some(key) = self.store.get(&server.base_url).map_err(|e| e.at(&server.name))?
+        {
+            return Ok(Some(key));
         }
+        // Nobody named a server for it: it must not be read on the way to one.
+        Ok(self.fallback.clone().filter(|_| !server.is_readable_on_the_way()))
     }
 
     /// Holds a key for an address until it is kept or the program ends; waits for nobody.
@@ -195,6 +197,12 @@ impl Keys {
     #[must_use]
     pub fn keep(&self, base_url: &str, key: &Key) -> Where {
         self.hold(base_url, key);
+        self.store(base_url, key)
+    }
+
+    /// As [`Self::keep`], of a key that is held already: what is held stays as it is. May wait for the user.
+    #[must_use]
+    pub fn store(&self, base_url: &str, key: &Key) -> Where {
         match self.store.set(base_url, Some(key)) {
             Ok(()) => Where::Kept,
             Err(error) => Where::ThisRun(error),
@@ -212,7 +220,15 @@ impl Keys {
     /// The store keeps it.
     pub fn forget(&self, server: &Server) -> Result<()> {
         self.drop_held(&server.base_url);
-        if server.has_key { self.store.set(&server.base_url, None) } else { Ok(()) }
+        if server.has_key { self.erase(&server.base_url) } else { Ok(()) }
+    }
+
+    /// Takes the key of an address out of the store; one that is held stays. May wait for the user.
+    ///
+    /// # Errors
+    /// The store keeps it.
+    pub fn erase(&self, base_url: &str) -> Result<()> {
+        self.store.set(base_url, None)
     }
 }
 
@@ -272,7 +288,20 @@ mod tests {
         assert_eq!(keys.get(&server(false)).unwrap(), None);
         assert!(matches!(keys.keep(&server(true).base_url, &key), Where::ThisRun(_)));
         assert_eq!(keys.get(&server(true)).unwrap(), Some(key.clone()));
+    }
+
+    #[test]
+    fn the_key_of_the_environment_goes_to_servers_without_one_of_their_own_and_to_nobody_on_the_way() {
+        let key = Key::new("sk-any").unwrap();
         let keys = Keys { fallback: Some(key.clone()), ..Keys::new(Arc::new(Locked)) };
-        assert_eq!(keys.get(&server(true)).unwrap(), Some(key));
+        let error = keys.get(&server(true)).unwrap_err().to_string();
+        assert!(error.contains("locked"), "its own key is there and is not given: {error}");
+        assert_eq!(keys.get(&server(false)).unwrap(), Some(key.clone()));
+        let here = Server::new("", "http://127.0.0.1:8000").unwrap();
+        assert_eq!(keys.get(&here).unwrap(), Some(key.clone()));
+        let plain = Server::new("", "http://gpu.example:8000").unwrap();
+        assert_eq!(keys.get(&plain).unwrap(), None);
+        let keys = Keys { fallback: Some(key.clone()), ..Keys::new(Arc::new(MemoryStore::default())) };
+        assert_eq!(keys.get(&server(true)).unwrap(), Some(key), "what was kept is gone");
     }
 }

@@ -1,11 +1,11 @@
 //! Room `remote`: the models of a server.
 
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::http::{Call, ERROR_BYTES, Outgoing, Piece, refusal};
+use super::http::{Call, ERROR_BYTES, GLANCE, Outgoing, Piece, refusal};
 use super::keys::{Key, Keys};
 use super::reply::refusal_words;
 use super::server::Server;
@@ -42,15 +42,21 @@ pub fn list_models(server: &Server, keys: &Keys, typed: Option<Key>, wake: Wake)
     let (events, result) = Events::channel(wake);
     let cancel = Cancel::default();
     let (server, keys, own, failed) = (server.clone(), keys.clone(), cancel.clone(), events.clone());
-    let run = move || events.send(list(&server, &keys, typed, &own));
+    let run = move || events.send(list(&server, &keys, typed, PATIENCE, &own));
     if let Err(error) = std::thread::Builder::new().name("models of a server".into()).spawn(run) {
         failed.send(Err(Error::new(DOING, error)));
     }
     Listing { result, cancel }
 }
 
-fn list(server: &Server, keys: &Keys, typed: Option<Key>, cancel: &Cancel) -> Result<Listed> {
-    // The keyring may wait for the user, the list need not: it is asked on the network's thread.
+fn list(
+    server: &Server,
+    keys: &Keys,
+    typed: Option<Key>,
+    patience: Duration,
+    cancel: &Cancel,
+) -> Result<Listed> {
+    // The keyring may wait for the user: it is asked on the network's thread, and the server's time begins after that.
     let (send_key, receive_key) = std::sync::mpsc::channel();
     let (url, own, keys) = (server.endpoint("models"), server.clone(), keys.clone());
     let call = Call::start(server, DOING, move || {
@@ -62,14 +68,22 @@ fn list(server: &Server, keys: &Keys, typed: Option<Key>, cancel: &Cancel) -> Re
         Ok(Outgoing { url, key, body: None })
     })?;
     let silent = || Error::new(DOING, "it says nothing").at(&server.name).help("check its address");
-    let Some(Piece::Head(head)) = call.next(cancel, PATIENCE)? else { return Err(silent()) };
-    let key = receive_key.try_recv().ok().flatten();
+    let key = loop {
+        match receive_key.recv_timeout(GLANCE) {
+            Ok(key) => break key,
+            Err(RecvTimeoutError::Timeout) if cancel.is_cancelled() => return Err(Error::cancelled(DOING)),
+            Err(RecvTimeoutError::Timeout) => {}
+            // The keyring has refused: the call says so.
+            Err(RecvTimeoutError::Disconnected) => break None,
+        }
+    };
+    let Some(Piece::Head(head)) = call.next(cancel, patience)? else { return Err(silent()) };
     if !(200..300).contains(&head.status) {
-        let page = call.rest(ERROR_BYTES, cancel, PATIENCE).unwrap_or_default();
+        let page = call.rest(ERROR_BYTES, cancel, patience).unwrap_or_default();
         let said = refusal_words(&page, key.as_ref());
         return Err(refusal(DOING, &server.name, &head, &said, key.is_some()));
     }
-    let page = call.rest(MOST_BYTES, cancel, PATIENCE)?;
+    let page = call.rest(MOST_BYTES, cancel, patience)?;
     read(&page).ok_or_else(|| {
         Error::new(DOING, "what it sends is no list of models")
             .at(&server.name)
@@ -92,7 +106,12 @@ fn read(page: &[u8]) -> Option<Listed> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::sync::Arc;
+
     use super::*;
+    use crate::error::ErrorKind;
+    use crate::remote::KeyStore;
 
     #[test]
     fn lists_of_all_kinds_of_servers_are_read() {
@@ -105,5 +124,41 @@ mod tests {
         for none in [b"".as_slice(), b"<html>", br#"{"data":7}"#, b"7"] {
             assert_eq!(read(none), None);
         }
+    }
+
+    /// A keyring that asks the user first.
+    struct Slow(Duration);
+
+    impl KeyStore for Slow {
+        fn get(&self, _: &str) -> Result<Option<Key>> {
+            let (_sender, nothing) = std::sync::mpsc::channel::<()>();
+            let _ = nothing.recv_timeout(self.0);
+            Key::new("sk-1").map(Some)
+        }
+
+        fn set(&self, _: &str, _: Option<&Key>) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_servers_time_begins_when_the_keyring_has_given_the_key() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let serving = std::thread::Builder::new().spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            let page = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n[\"a\"]";
+            stream.write_all(page).unwrap();
+        });
+        let server = Server { has_key: true, ..Server::new("Cluster", &url).unwrap() };
+        let keys = |wait| Keys::new(Arc::new(Slow(Duration::from_millis(wait))));
+        let cancel = Cancel::default();
+        let listed = list(&server, &keys(1600), None, Duration::from_secs(1), &cancel).unwrap();
+        assert_eq!(listed.models, ["a"]);
+        serving.unwrap().join().unwrap();
+        cancel.cancel();
+        let error = list(&server, &keys(60_000), None, Duration::from_secs(1), &cancel).unwrap_err();
+        assert_eq!(error.get_kind(), ErrorKind::Cancelled, "the user need not wait for the keyring");
     }
 }

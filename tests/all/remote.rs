@@ -316,6 +316,42 @@ fn what_came_before_the_connection_was_cut_stays() {
 }
 
 #[test]
+fn an_answer_whose_end_was_told_is_whole_whatever_comes_after() {
+    let end = |reason: &str| event(&json!({"choices": [{"delta": {}, "finish_reason": reason}]}));
+    let whole = |reason: &str| word("A cat.") + &end(reason);
+    let chunked = |text: String| {
+        let head = head("200 OK", "text/event-stream", "Transfer-Encoding: chunked\r\n");
+        vec![Do::Send(head), Do::Send(format!("{:x}\r\n{text}\r\n", text.len()).into_bytes())]
+    };
+    let error = event(&json!({"error": {"message": "too late"}}));
+    for steps in [
+        [chunked(whole("stop")), vec![Do::Reset]].concat(),
+        chunked(whole("stop")),
+        streamed(&format!("{}{error}", whole("stop"))),
+    ] {
+        let told = answer_of(steps);
+        assert_eq!((told.summary().text.as_str(), told.summary().reason), ("A cat.", StopReason::End));
+    }
+    let told = answer_of([chunked(whole("content_filter")), vec![Do::Reset]].concat());
+    assert!(told.error().contains("content_filter"), "{}", told.error());
+    // Figures are not waited for as words are, and pings do not make the wait longer.
+    let ping = vec![Do::Send(b": ping\n\n".to_vec()), Do::Wait(Duration::from_millis(500))];
+    let pings = std::iter::repeat_n(ping, 40).flatten().collect();
+    for silence in [vec![Do::Hang], pings] {
+        let since = Instant::now();
+        let told = answer_of([streamed(&whole("stop")), silence].concat());
+        assert_eq!(told.summary().text, "A cat.");
+        assert!(since.elapsed() < Duration::from_secs(12), "{:?}", since.elapsed());
+    }
+    // Some say no more than that nothing more comes.
+    for done in ["data: [DONE]\n\n", "data: [DONE]"] {
+        let told = answer_of(streamed(&format!("{}{done}", word("A cat."))));
+        assert_eq!((told.summary().text.as_str(), told.summary().reason), ("A cat.", StopReason::End));
+    }
+    assert!(answer_of(streamed("data: [DONE]\n\n")).error().contains("it says nothing"));
+}
+
+#[test]
 fn a_silent_server_can_be_left_at_once() {
     let begun = vec![stream_head(), Do::Send(word("Once").into_bytes()), Do::Hang];
     for steps in [vec![Do::Hang], vec![stream_head(), Do::Hang], begun] {
@@ -436,10 +472,12 @@ fn the_command_line_asks_a_server_and_says_what_it_does_not_know() {
     let run = Run::of(&mut command);
     assert_eq!((run.status, refusing.seen()[0].header("authorization")), (Some(1), None));
     assert!(run.stderr.contains("it wants a key (401)"), "{}", run.stderr);
-    for (key, flags) in [("a b", vec!["--server", "x", "--server-model", "m"]), ("k", vec!["--server", "x"])]
-    {
-        let mut command = place.command(&[&["generate", "Hi"], flags.as_slice()].concat());
-        let run = Run::of(command.env("OCELLI_SERVER_KEY", key));
-        assert_ne!(run.status, Some(0));
-    }
+    let unasked = Loopback::always(streamed(&ending("stop", 1, 1)));
+    let flags = ["generate", "Hi", "--server", &unasked.url, "--server-model", "m"];
+    let run = Run::of(place.command(&flags).env("OCELLI_SERVER_KEY", "sk-geheim b"));
+    assert_eq!(run.status, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("OCELLI_SERVER_KEY") && !run.stderr.contains("geheim"), "{}", run.stderr);
+    let run = Run::of(place.command(&flags[..4]).env("OCELLI_SERVER_KEY", "k"));
+    assert!(run.status == Some(1) && run.stderr.contains("--server-model"), "{}", run.stderr);
+    assert_eq!(unasked.seen().len(), 0);
 }

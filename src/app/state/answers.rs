@@ -18,6 +18,7 @@ use crate::chat::store::{FileToKeep, Job};
 use crate::chat::tree::{Attachment, Entry, MessageId, MessageState};
 use crate::engine::{Answer, AnswerEvent, Cancel, PictureReport, Request, StopReason};
 use crate::error::{Error, ErrorKind, Result};
+use crate::remote::ServerModel;
 
 /// What has come of an answer is kept this often: a program that is killed loses no more than that.
 const KEEP_EVERY: Duration = Duration::from_millis(500);
@@ -77,6 +78,8 @@ pub(super) struct Waiting {
     fresh: Fresh,
     /// The message that the question is to follow.
     parent: Option<MessageId>,
+    /// Where it was to go when it was sent: what is chosen while its pictures are read is for the next one.
+    answers_from: Option<ServerModel>,
     /// Its text is a sample's: it does not come back to where questions are typed.
     is_sample: bool,
     progress: Progress,
@@ -91,6 +94,8 @@ pub(super) struct Answering {
     fresh: Fresh,
     /// The message was made for it.
     is_new: bool,
+    /// The end of what was shown before.
+    shown: Option<MessageId>,
     /// What the message was before, where it was not.
     before: (MessageState, serde_json::Value),
     answer: Answer,
@@ -99,9 +104,18 @@ pub(super) struct Answering {
     pictures: Vec<(MessageId, usize)>,
     /// What it begins with.
     start: String,
+    /// What had been thought for what it begins with.
+    thought_before: String,
     /// What the model elsewhere has thought so far.
     thinking: String,
     kept: Instant,
+}
+
+impl Answering {
+    /// Has nothing come, where the message's text is this? A thought is something.
+    fn is_silent(&self, text: &str) -> bool {
+        text == self.start && self.thinking.is_empty()
+    }
 }
 
 impl State {
@@ -225,6 +239,7 @@ impl State {
             intent,
             fresh: Fresh::No,
             parent: None,
+            answers_from: self.chat.settings.answers_from.clone(),
             is_sample: false,
             progress: reading(now),
         }
@@ -243,17 +258,25 @@ impl State {
 
     /// Has the model go on with an answer from its end. One that others follow stays as it is: a version beside it goes on.
     pub fn continue_answer(&mut self, answer: MessageId, backend: &mut dyn Backend, now: Instant) {
-        let entry = self.chat.tree.get(answer).filter(|entry| entry.role == Role::Assistant).cloned();
-        let Some(entry) = entry.filter(|_| self.cannot_ask().is_none()) else { return };
-        let mut answer = answer;
-        if !self.chat.tree.followers(Some(answer)).is_empty() {
-            let (conversation, state) = (self.chat.id, entry.state);
-            answer = self.add_entry(conversation, entry.parent, entry.role, entry.text, Vec::new(), state);
-            if let Some(copy) = self.chat.tree.get_mut(answer) {
-                copy.details = entry.details;
-            }
+        let is_answer = self.chat.tree.get(answer).is_some_and(|entry| entry.role == Role::Assistant);
+        if is_answer && self.cannot_ask().is_none() {
+            self.ask(Intent::Continue(answer), backend, now);
         }
-        self.ask(Intent::Continue(answer), backend, now);
+    }
+
+    /// The message that goes on, and whether it was made for that: one that others follow is left alone, a copy goes on.
+    fn goes_on(&mut self, conversation: ConversationId, answer: MessageId) -> (MessageId, bool) {
+        let chat = self.chat_of(conversation);
+        let followed = chat.filter(|chat| !chat.tree.followers(Some(answer)).is_empty());
+        let Some(entry) = followed.and_then(|chat| chat.tree.get(answer)).cloned() else {
+            return (answer, false);
+        };
+        let copy =
+            self.add_entry(conversation, entry.parent, entry.role, entry.text, Vec::new(), entry.state);
+        if let Some(copy) = self.chat_mut(conversation).and_then(|chat| chat.tree.get_mut(copy)) {
+            copy.details = entry.details;
+        }
+        (copy, true)
     }
 
     /// Begins in the conversation on the screen; waits where pictures are missing.
@@ -304,7 +327,7 @@ impl State {
             };
             waiting.intent = Intent::Answer(question);
         }
-        match self.request(conversation, waiting.intent) {
+        match self.request(conversation, waiting.intent, waiting.answers_from.as_ref()) {
             Ok(Some((request, pictures))) => {
                 self.begin(&waiting, request, pictures, backend, now);
                 None
@@ -431,6 +454,7 @@ impl State {
         &mut self,
         conversation: ConversationId,
         intent: Intent,
+        answers_from: Option<&ServerModel>,
     ) -> Result<Option<(Request, Vec<(MessageId, usize)>)>> {
         let gone = || Error::new("asking", "the message is gone").help("send it again");
         let (last, start) = match intent {
@@ -452,22 +476,27 @@ impl State {
         if let Some(error) = self.lost_file(&attachments) {
             return Err(error);
         }
-        let Some((messages, pictures)) = self.messages(conversation, &path) else { return Ok(None) };
-        if start.is_some() {
-            self.elsewhere.check_goes_on(self.chat_of(conversation).ok_or_else(gone)?)?;
+        if let Some(server) = answers_from.filter(|_| start.is_some()) {
+            self.elsewhere.check_goes_on(server)?;
         }
+        let as_files = answers_from.is_some();
+        let Some((messages, pictures)) = self.messages(conversation, &path, as_files) else {
+            return Ok(None);
+        };
         let chat = self.chat_mut(conversation).ok_or_else(gone)?;
         let mut request = request_of(chat, messages);
         request.answer_start = start;
         Ok(Some((request, pictures)))
     }
 
-    /// The messages of a path as the engine gets them; `None`: files are on their way.
+    /// The messages of a path as the engine gets them, or with their pictures `as_files` as servers do; `None`: files are on
+    /// their way.
     #[expect(clippy::type_complexity, reason = "a pair, and whether it is there yet")]
     fn messages(
         &mut self,
         conversation: ConversationId,
         path: &[MessageId],
+        as_files: bool,
     ) -> Option<(Vec<Message>, Vec<(MessageId, usize)>)> {
         let chat = self.chat_of(conversation)?;
         let entries: Vec<&Entry> = path.iter().filter_map(|id| chat.tree.get(*id)).collect();
@@ -477,7 +506,6 @@ impl State {
         }
         let chat = self.chat_of(conversation)?;
         let (mut messages, mut pictures) = (Vec::new(), Vec::new());
-        let as_files = chat.settings.answers_from.is_some();
         let system = chat.settings.system_prompt.trim();
         if !system.is_empty() {
             messages.push(Message::text(Role::System, system));
@@ -511,7 +539,7 @@ impl State {
         if let Some(error) = self.lost_file(&shown) {
             return Err(error);
         }
-        let (mut messages, _) = self.messages(conversation, &path).ok_or_else(reading)?;
+        let (mut messages, _) = self.messages(conversation, &path, false).ok_or_else(reading)?;
         let draft = &self.chat.draft;
         if !draft.is_empty() {
             if draft.is_reading() {
@@ -546,20 +574,21 @@ impl State {
     ) {
         let conversation = waiting.conversation;
         let mut about = AnswerDetails { sampling: Some(request.sampling), ..AnswerDetails::default() };
-        let chat = self.chat_of(conversation);
-        let chosen = chat.and_then(|chat| chat.settings.answers_from.as_ref());
+        let own_sampling = self.chat_of(conversation).is_some_and(|chat| chat.settings.own_sampling);
+        let chosen = waiting.answers_from.as_ref();
         if let Some(chosen) = chosen {
             chosen.model.trim().clone_into(&mut about.model);
             let server = self.elsewhere.server(&chosen.base_url);
             about.server = server.map_or_else(|| chosen.base_url.clone(), |server| server.name.clone());
             // Left to the server, it is not known here.
-            about.sampling = about.sampling.filter(|_| chat.is_some_and(|chat| chat.settings.own_sampling));
+            about.sampling = about.sampling.filter(|_| own_sampling);
         } else if let Some(info) = self.model_info() {
             about.model.clone_from(&info.name);
         }
         let start = request.answer_start.clone().unwrap_or_default();
+        let shown = self.chat_of(conversation).and_then(|chat| chat.tree.path().last().copied());
         let (answer_id, is_new) = match waiting.intent {
-            Intent::Continue(answer) => (answer, false),
+            Intent::Continue(answer) => self.goes_on(conversation, answer),
             Intent::Answer(question) => {
                 let text = String::new();
                 let state = MessageState::Streaming;
@@ -571,16 +600,17 @@ impl State {
         if let Some(entry) = self.chat_mut(conversation).and_then(|chat| chat.tree.get_mut(answer_id)) {
             before = (entry.state, entry.details.clone());
             entry.state = MessageState::Streaming;
-            about.is_edited = details::<AnswerDetails>(entry).is_edited;
+            let old: AnswerDetails = details(entry);
+            (about.is_edited, about.thinking) = (old.is_edited, old.thinking);
             entry.details = json!(about);
         }
+        let thought_before = about.thinking;
         self.keep(conversation, answer_id);
         let mut progress = Progress::new(pictures.len(), now);
-        let remote = self.chat_of(conversation).filter(|chat| chat.settings.answers_from.is_some());
-        let answer = match remote {
-            Some(chat) => {
+        let answer = match chosen {
+            Some(chosen) => {
                 (progress.stage, progress.is_remote) = (Stage::Elsewhere, true);
-                self.elsewhere.ask(chat, request).unwrap_or_else(no_server)
+                self.elsewhere.ask(chosen, own_sampling, request).unwrap_or_else(no_server)
             }
             None => backend.ask(request),
         };
@@ -590,11 +620,13 @@ impl State {
             message,
             fresh,
             is_new,
+            shown,
             before,
             answer,
             progress,
             pictures,
             start,
+            thought_before,
             thinking: String::new(),
             kept: now,
         });
@@ -620,9 +652,7 @@ impl State {
 
     /// Stops what the model of this machine answers or is to answer; what servers say goes on.
     pub(super) fn stop_here(&mut self) {
-        let is_here =
-            |id: &ConversationId| self.chat_of(*id).is_none_or(|chat| chat.settings.answers_from.is_none());
-        let waiting = self.waiting.iter().map(|w| w.conversation).filter(is_here);
+        let waiting = self.waiting.iter().filter(|w| w.answers_from.is_none()).map(|w| w.conversation);
         let answering = self.answering.iter().filter(|a| !a.progress.is_remote).map(|a| a.conversation);
         let all: Vec<_> = waiting.chain(answering).collect();
         for conversation in all {
@@ -667,7 +697,7 @@ impl State {
                 AnswerEvent::RemoteFinished(summary) => {
                     self.finished(answering, &summary.text, summary.reason, |about| {
                         about.remote = Some(RemoteFigures::from(&*summary));
-                        about.thinking.clone_from(&summary.thinking);
+                        about.thinking = joined(&answering.thought_before, &summary.thinking);
                     });
                     return false;
                 }
@@ -714,7 +744,10 @@ impl State {
         let entry = self.chat_mut(answering.conversation).and_then(|c| c.tree.get_mut(answering.message));
         if let Some(entry) = entry {
             let about: AnswerDetails = details(entry);
-            entry.details = json!(AnswerDetails { thinking: answering.thinking.clone(), ..about });
+            entry.details = json!(AnswerDetails {
+                thinking: joined(&answering.thought_before, &answering.thinking),
+                ..about
+            });
         }
     }
 
@@ -726,7 +759,7 @@ impl State {
         figures: impl FnOnce(&mut AnswerDetails),
     ) {
         tracing::debug!("an answer has ended");
-        let nothing = text.is_empty() && reason == StopReason::Cancelled;
+        let nothing = text.is_empty() && answering.thinking.is_empty() && reason == StopReason::Cancelled;
         if nothing {
             self.nothing_came(answering);
             return;
@@ -757,7 +790,7 @@ impl State {
         }
         let entry = self.chat_mut(answering.conversation).and_then(|c| c.tree.get_mut(answering.message));
         let Some(entry) = entry else { return };
-        if entry.text == answering.start {
+        if answering.is_silent(&entry.text) {
             self.nothing_came(answering);
             return;
         }
@@ -769,7 +802,7 @@ impl State {
         self.keep(answering.conversation, answering.message);
     }
 
-    /// An answer without a word is taken away, and its question goes back to where it was typed: nothing is lost. One that was
+    /// An answer without a word or a thought is taken away, and its question goes back to where it was typed: nothing is lost. One that was
     /// to be gone on with is as it was.
     fn nothing_came(&mut self, answering: &Answering) {
         if !answering.is_new {
@@ -782,7 +815,16 @@ impl State {
             return;
         }
         if answering.fresh == Fresh::No {
+            let chat = self.chat_of(answering.conversation);
+            let was_shown = chat.is_some_and(|chat| chat.tree.path().contains(&answering.message));
             self.remove_entries(answering.conversation, answering.message);
+            // Not whatever version is the last now.
+            let chat = self.chat_mut(answering.conversation).filter(|_| was_shown);
+            if let Some((chat, shown)) = chat.zip(answering.shown) {
+                chat.tree.choose(shown);
+                let path = chat.tree.path_to(shown);
+                self.jobs.push(Job::Choose { conversation: answering.conversation, path });
+            }
         }
         self.take_back(answering.conversation, answering.fresh);
     }
@@ -805,9 +847,10 @@ impl State {
             std::mem::take(&mut self.answering).into_iter().partition(|a| a.conversation == conversation);
         self.answering = others;
         for answering in ending {
+            self.thought(&answering);
             let entry = self.chat_mut(conversation).and_then(|c| c.tree.get_mut(answering.message));
             let Some(entry) = entry else { continue };
-            if entry.text == answering.start {
+            if answering.is_silent(&entry.text) {
                 self.nothing_came(&answering);
             } else {
                 entry.state = MessageState::Stopped;
@@ -859,6 +902,12 @@ fn reading(now: Instant) -> Progress {
     let mut progress = Progress::new(0, now);
     progress.stage = Stage::Reading;
     progress
+}
+
+/// The thoughts of an answer that was gone on with, first those of its beginning.
+fn joined(before: &str, thinking: &str) -> String {
+    let between = if before.is_empty() || thinking.is_empty() { "" } else { "\n\n" };
+    format!("{before}{between}{thinking}")
 }
 
 /// The answer of a server that is not there any more.

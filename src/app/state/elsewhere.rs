@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, TryRecvError, channel};
 
 use super::{Obstacle, State, engine_gone};
 use crate::app::chat::Chat;
 use crate::engine::{Answer, ModelInfo, Request, Wake};
 use crate::error::{Error, ErrorKind, Result};
-use crate::remote::{self, Ask, Choosing, Key, Keys, Limits, Listed, Listing, MemoryStore, Server, Where};
+use crate::remote::{
+    self, Ask, Choosing, Key, Keys, Limits, Listed, Listing, MemoryStore, Server, ServerModel, Where,
+};
 
 /// How a list of models goes.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub enum ModelList {
     /// It has not, and why.
     Failed(Error),
 }
+
+type KeyringJob = Box<dyn FnOnce() + Send>;
 
 /// Servers that can answer instead of the model of this machine.
 pub struct Elsewhere {
@@ -34,6 +38,8 @@ pub struct Elsewhere {
     /// Keys that are held for this run only, by address, and why.
     pub key_trouble: HashMap<String, Error>,
     keeping: Vec<(String, Receiver<Where>)>,
+    /// What the keyring is to do, one after the other: what was wished last is what stays.
+    keyring: Option<Sender<KeyringJob>>,
     pub(in crate::app) wake: Wake,
 }
 
@@ -53,6 +59,7 @@ impl Default for Elsewhere {
             lists: HashMap::new(),
             key_trouble: HashMap::new(),
             keeping: Vec::new(),
+            keyring: None,
             wake: Arc::new(|| {}),
         }
     }
@@ -88,11 +95,11 @@ impl Elsewhere {
         let (sender, receiver) = channel();
         let (keys, address, wake) = (self.keys.clone(), base_url.to_owned(), Arc::clone(&self.wake));
         let run = move || {
-            let _ = sender.send(keys.keep(&address, &key));
+            let _ = sender.send(keys.store(&address, &key));
             wake();
         };
-        match std::thread::Builder::new().name("keyring".into()).spawn(run) {
-            Ok(_) => self.keeping.push((base_url.to_owned(), receiver)),
+        match self.on_keyring(Box::new(run)) {
+            Ok(()) => self.keeping.push((base_url.to_owned(), receiver)),
             Err(error) => {
                 let error = Error::new("putting the server's key into the keyring", error);
                 self.key_trouble.insert(base_url.to_owned(), error);
@@ -100,21 +107,42 @@ impl Elsewhere {
         }
     }
 
+    /// Has the keyring's thread do something when it has done what it was told before.
+    fn on_keyring(&mut self, mut job: KeyringJob) -> std::io::Result<()> {
+        if let Some(queue) = &self.keyring {
+            match queue.send(job) {
+                Ok(()) => return Ok(()),
+                // The thread is gone: a new one does it.
+                Err(SendError(back)) => job = back,
+            }
+        }
+        let (queue, jobs) = channel::<KeyringJob>();
+        let run = move || jobs.into_iter().for_each(|job| job());
+        std::thread::Builder::new().name("keyring".into()).spawn(run)?;
+        let _ = queue.send(job);
+        self.keyring = Some(queue);
+        Ok(())
+    }
+
     /// Forgets the key of a server.
     pub fn forget_key(&mut self, base_url: &str) {
         self.key_trouble.remove(base_url);
+        let is_keeping = self.is_keeping(base_url);
         self.keeping.retain(|(address, _)| address != base_url);
-        let Some(server) = self.servers.iter_mut().find(|server| server.base_url == base_url) else { return };
-        let before = server.clone();
-        server.has_key = false;
         self.keys.drop_held(base_url);
-        let keys = self.keys.clone();
+        let server = self.servers.iter_mut().find(|server| server.base_url == base_url);
+        let has_key = server.is_some_and(|server| std::mem::take(&mut server.has_key));
+        // One that is on its way into the keyring will be there when the thread comes to this.
+        if !has_key && !is_keeping {
+            return;
+        }
+        let (keys, address) = (self.keys.clone(), base_url.to_owned());
         let run = move || {
-            if let Err(error) = keys.forget(&before) {
+            if let Err(error) = keys.erase(&address) {
                 tracing::warn!("{error}");
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("keyring".into()).spawn(run) {
+        if let Err(error) = self.on_keyring(Box::new(run)) {
             tracing::warn!("forgetting a key: {error}");
         }
     }
@@ -138,11 +166,17 @@ impl Elsewhere {
             Err(TryRecvError::Disconnected) => false,
         });
         for (base_url, place) in kept {
-            if let Some(server) = self.servers.iter_mut().find(|server| server.base_url == base_url) {
-                server.has_key = place == Where::Kept;
-            }
-            if let Where::ThisRun(error) = place {
-                self.key_trouble.insert(base_url, error);
+            match place {
+                Where::Kept => {
+                    self.key_trouble.remove(&base_url);
+                    if let Some(server) = self.servers.iter_mut().find(|server| server.base_url == base_url) {
+                        server.has_key = true;
+                    }
+                }
+                // One that was kept before is there still, to be forgotten when the user wishes it.
+                Where::ThisRun(error) => {
+                    self.key_trouble.insert(base_url, error);
+                }
             }
         }
         let mut came = Vec::new();
@@ -184,21 +218,20 @@ impl Elsewhere {
         chosen.model.trim().is_empty().then_some(Obstacle::NoServerModel)
     }
 
-    /// Asks the server that a chat has chosen; `None`: it has chosen none that there is. The settings say whether the user has
-    /// chosen how to sample; otherwise that is left to the server.
-    pub(super) fn ask(&self, chat: &Chat, request: Request) -> Option<Answer> {
-        let chosen = chat.settings.answers_from.as_ref()?;
+    /// Asks the server that was chosen; `None`: it is not there any more. Unless the user has chosen how to sample, that is left
+    /// to the server.
+    pub(super) fn ask(&self, chosen: &ServerModel, own_sampling: bool, request: Request) -> Option<Answer> {
         let server = self.server(&chosen.base_url)?.clone();
-        let choosing =
-            if chat.settings.own_sampling { Choosing::from(&request.sampling) } else { Choosing::default() };
+        let choosing = if own_sampling { Choosing::from(&request.sampling) } else { Choosing::default() };
         let (model, keys, limits) = (chosen.model.trim().to_owned(), self.keys.clone(), self.limits);
         Some(remote::ask(Ask { server, model, request, choosing, keys, limits }, Arc::clone(&self.wake)))
     }
 
-    /// Can the chat's server go on with an answer that has begun?
-    pub(super) fn check_goes_on(&self, chat: &Chat) -> Result<()> {
-        let server = chat.settings.answers_from.as_ref().and_then(|chosen| self.server(&chosen.base_url));
-        let Some(server) = server.filter(|server| !server.goes_on()) else { return Ok(()) };
+    /// Can the chosen server go on with an answer that has begun?
+    pub(super) fn check_goes_on(&self, chosen: &ServerModel) -> Result<()> {
+        let Some(server) = self.server(&chosen.base_url).filter(|server| !server.goes_on()) else {
+            return Ok(());
+        };
         let (why, help) = match &server.software {
             None => (
                 "it is not known whether this server can go on with an answer that has begun".to_owned(),
@@ -262,5 +295,118 @@ impl State {
     #[must_use]
     pub fn answers_here(&self) -> bool {
         self.chat.settings.answers_from.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::Sender;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::remote::KeyStore;
+
+    /// A keyring that waits for the user before it keeps a key, and tells what it has done.
+    struct Slow {
+        kept: MemoryStore,
+        allowed: Mutex<Receiver<Result<()>>>,
+        done: Sender<Option<Key>>,
+    }
+
+    impl KeyStore for Slow {
+        fn get(&self, base_url: &str) -> Result<Option<Key>> {
+            self.kept.get(base_url)
+        }
+
+        fn set(&self, base_url: &str, key: Option<&Key>) -> Result<()> {
+            if key.is_some() {
+                self.allowed.lock().unwrap().recv_timeout(Duration::from_secs(20)).unwrap()?;
+            }
+            self.kept.set(base_url, key)?;
+            let _ = self.done.send(key.cloned());
+            Ok(())
+        }
+    }
+
+    struct Place {
+        elsewhere: Elsewhere,
+        store: Arc<Slow>,
+        allow: Sender<Result<()>>,
+        done: Receiver<Option<Key>>,
+        url: String,
+    }
+
+    fn place() -> Place {
+        let ((allow, allowed), (done, was_done)) = (channel(), channel());
+        let store = Arc::new(Slow { kept: MemoryStore::default(), allowed: Mutex::new(allowed), done });
+        let server = Server::new("Cluster", "https://gpu.example").unwrap();
+        let url = server.base_url.clone();
+        let keys = Keys::new(Arc::clone(&store) as Arc<dyn KeyStore>);
+        let elsewhere = Elsewhere { servers: vec![server], keys, ..Elsewhere::default() };
+        Place { elsewhere, store, allow, done: was_done, url }
+    }
+
+    impl Place {
+        fn next(&self) -> Option<Key> {
+            self.done.recv_timeout(Duration::from_secs(20)).unwrap()
+        }
+
+        fn poll_all(&mut self) {
+            let (_sender, pause) = channel::<()>();
+            while self.elsewhere.is_keeping(&self.url) {
+                let _ = pause.recv_timeout(Duration::from_millis(20));
+                self.elsewhere.poll();
+            }
+        }
+    }
+
+    fn key(text: &str) -> Key {
+        Key::new(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_done_with_a_key_last_is_what_stays_however_slow_the_keyring() {
+        let mut place = place();
+        let url = place.url.clone();
+        place.elsewhere.keep_key(&url, key("sk-1"));
+        place.elsewhere.forget_key(&url);
+        assert_eq!(place.elsewhere.keys.get(&place.elsewhere.servers[0]).unwrap(), None);
+        place.allow.send(Ok(())).unwrap();
+        assert_eq!((place.next(), place.next()), (Some(key("sk-1")), None));
+        assert_eq!(place.store.get(&url).unwrap(), None);
+        assert_eq!(
+            place.elsewhere.keys.get(&place.elsewhere.servers[0]).unwrap(),
+            None,
+            "nor is it held again"
+        );
+
+        place.elsewhere.keep_key(&url, key("sk-2"));
+        place.elsewhere.forget_key(&url);
+        place.elsewhere.keep_key(&url, key("sk-3"));
+        for _ in 0..2 {
+            place.allow.send(Ok(())).unwrap();
+        }
+        place.poll_all();
+        assert_eq!((place.next(), place.next(), place.next()), (Some(key("sk-2")), None, Some(key("sk-3"))));
+        assert_eq!(place.store.get(&url).unwrap(), Some(key("sk-3")));
+        assert!(place.elsewhere.servers[0].has_key);
+    }
+
+    #[test]
+    fn a_kept_key_whose_successor_cannot_be_kept_can_still_be_forgotten() {
+        let mut place = place();
+        let url = place.url.clone();
+        place.allow.send(Ok(())).unwrap();
+        place.elsewhere.keep_key(&url, key("sk-1"));
+        place.poll_all();
+        place.allow.send(Err(Error::new("keeping", "locked"))).unwrap();
+        place.elsewhere.keep_key(&url, key("sk-2"));
+        place.poll_all();
+        assert!(place.elsewhere.key_trouble.contains_key(&url) && place.elsewhere.servers[0].has_key);
+        assert_eq!(place.elsewhere.keys.get(&place.elsewhere.servers[0]).unwrap(), Some(key("sk-2")));
+        place.elsewhere.forget_key(&url);
+        assert_eq!((place.next(), place.next()), (Some(key("sk-1")), None));
+        assert_eq!(place.store.get(&url).unwrap(), None);
     }
 }

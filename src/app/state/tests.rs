@@ -9,12 +9,15 @@ use crate::app::progress::Stage;
 use crate::chat::message::{Message, Part, Role};
 use crate::chat::store::Event;
 use crate::chat::tree::{Attachment, AttachmentKind, Entry, MessageState, Tree};
-use crate::engine::{Answer, AnswerEvent, PictureReport, Request, StopReason, Summary, TokenEvent};
+use crate::engine::{
+    Answer, AnswerEvent, PictureReport, RemoteSummary, Request, StopReason, Summary, TokenEvent,
+};
 use crate::gpu::StepTimes;
 use crate::model::config::GenerationDefaults;
 use crate::model::picture::Picture;
 use crate::model::preprocessor::{PreprocessorConfig, Preprocessors};
 use crate::model::sampler::{Sampling, TokenRecord};
+use crate::remote::{Server, ServerModel};
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -780,4 +783,154 @@ fn looking_at_an_old_chat_does_not_change_what_new_ones_begin_with() {
     state.settings_touched = true;
     state.keep_settings();
     assert_eq!(state.usual_settings.system_prompt, "Be brief.");
+}
+
+/// A server that is asked in vain.
+fn with_server(state: &mut State, software: Option<&str>) -> ServerModel {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = Server::new("Cluster", &format!("http://127.0.0.1:{port}")).unwrap();
+    let chosen = ServerModel { base_url: server.base_url.clone(), model: "big".into() };
+    state.elsewhere.servers.push(Server { software: software.map(str::to_owned), ..server });
+    chosen
+}
+
+fn thought(text: &str) -> AnswerEvent {
+    AnswerEvent::Thinking(text.into())
+}
+
+fn remote_summary(text: &str, thinking: &str, reason: StopReason) -> AnswerEvent {
+    AnswerEvent::RemoteFinished(Box::new(RemoteSummary {
+        reason,
+        text: text.into(),
+        thinking: thinking.into(),
+        model: None,
+        prompt_tokens: None,
+        cached_tokens: None,
+        new_tokens: None,
+        pieces: 1,
+        ttft_secs: None,
+        decode_secs: None,
+        total_secs: 1.0,
+    }))
+}
+
+fn thinking_of(state: &State) -> String {
+    details::<AnswerDetails>(state.chat.last().unwrap()).thinking
+}
+
+#[test]
+fn a_question_goes_where_it_was_sent_to_whatever_is_chosen_while_its_pictures_are_read() {
+    let (mut state, mut script) = ready();
+    let elsewhere = with_server(&mut state, None);
+    let id = state.add_picture("a.png".into(), AttachmentKind::Image);
+    ask(&mut state, &mut script, "What is it?");
+    state.chat.settings.answers_from = Some(elsewhere.clone());
+    state.picture_read(id, Ok(read_file()));
+    state.poll(&mut script, Instant::now());
+    assert_eq!(script.asks.len(), 1, "sent to this machine");
+    assert!(state.progress().is_some_and(|p| !p.is_remote));
+    assert_eq!(details::<AnswerDetails>(state.chat.last().unwrap()).server, "");
+    script.say(summary("A cat.", StopReason::End));
+    state.poll(&mut script, Instant::now());
+
+    let id = state.add_picture("b.png".into(), AttachmentKind::Image);
+    ask(&mut state, &mut script, "And this?");
+    state.chat.settings.answers_from = None;
+    state.stop_here();
+    assert!(state.progress().is_some(), "it is nothing of this machine's");
+    state.picture_read(id, Ok(read_file()));
+    state.try_waiting(&mut script, Instant::now());
+    assert_eq!(script.asks.len(), 1, "sent to the server");
+    assert_eq!(details::<AnswerDetails>(state.chat.last().unwrap()).server, "Cluster");
+}
+
+#[test]
+fn a_question_whose_server_is_removed_while_its_pictures_are_read_comes_back() {
+    let (mut state, mut script) = ready();
+    let elsewhere = with_server(&mut state, None);
+    state.chat.settings.answers_from = Some(elsewhere.clone());
+    let id = state.add_picture("a.png".into(), AttachmentKind::Image);
+    ask(&mut state, &mut script, "What is it?");
+    state.elsewhere.remove(&elsewhere.base_url);
+    state.picture_read(id, Ok(read_file()));
+    state.poll(&mut script, Instant::now());
+    state.poll(&mut script, Instant::now());
+    assert!(script.asks.is_empty() && state.chat.tree.is_empty());
+    assert_eq!((state.chat.draft.text.as_str(), state.chat.draft.pictures.len()), ("What is it?", 1));
+    assert!(state.notices[0].text.contains("not among the servers"), "{}", state.notices[0].text);
+}
+
+#[test]
+fn an_answer_that_a_server_cannot_go_on_with_stays_as_it_is_with_what_follows() {
+    let (mut state, mut script) = ready();
+    answered(&mut state, &mut script, "one", "1");
+    answered(&mut state, &mut script, "two", "2");
+    state.chat.settings.answers_from = Some(with_server(&mut state, Some("tgi")));
+    state.continue_answer(id_of(&state, 1), &mut script, Instant::now());
+    assert_eq!((shown(&state), state.chat.tree.len()), (vec!["one", "1", "two", "2"], 4));
+    assert!(state.notices[0].text.contains("going on with the answer"), "{}", state.notices[0].text);
+}
+
+#[test]
+fn a_version_that_nothing_was_added_to_is_taken_away_and_the_one_before_is_shown() {
+    let (mut state, mut script) = ready();
+    answered(&mut state, &mut script, "one", "1");
+    let first = id_of(&state, 1);
+    answered(&mut state, &mut script, "two", "2");
+    state.regenerate(first, &mut script, Instant::now());
+    script.say(summary("uno", StopReason::End));
+    state.poll(&mut script, Instant::now());
+    state.show_branch(first);
+    state.continue_answer(first, &mut script, Instant::now());
+    script.say(AnswerEvent::Failed(Error::new("answering", "the context is full")));
+    state.poll(&mut script, Instant::now());
+    assert_eq!((shown(&state), state.chat.tree.len()), (vec!["one", "1", "two", "2"], 5));
+}
+
+#[test]
+fn thoughts_that_came_before_an_error_or_a_stop_stay() {
+    let ends = [
+        (AnswerEvent::Failed(Error::new("asking", "the connection was cut")), MessageState::Failed),
+        (AnswerEvent::Failed(Error::cancelled("asking")), MessageState::Stopped),
+        (remote_summary("", "Hm.", StopReason::Cancelled), MessageState::Stopped),
+    ];
+    for (end, expected) in ends {
+        let (mut state, mut script) = ready();
+        ask(&mut state, &mut script, "one");
+        script.say(thought("Hm."));
+        script.say(end);
+        state.poll(&mut script, Instant::now());
+        assert_eq!(shown(&state), ["one", ""]);
+        assert_eq!((thinking_of(&state).as_str(), state.chat.last().unwrap().state), ("Hm.", expected));
+    }
+    let (mut state, mut script) = ready();
+    ask(&mut state, &mut script, "one");
+    script.say(thought("Hm."));
+    state.poll(&mut script, Instant::now());
+    state.settle(state.chat.id);
+    assert_eq!((shown(&state), thinking_of(&state)), (vec!["one", ""], "Hm.".to_owned()));
+    assert!(!state.is_busy());
+}
+
+#[test]
+fn thoughts_of_both_halves_of_an_answer_stay() {
+    let (mut state, mut script) = ready();
+    ask(&mut state, &mut script, "one");
+    script.say(thought("First."));
+    script.say(remote_summary("1, 2", "First.", StopReason::MaxTokens));
+    state.poll(&mut script, Instant::now());
+    let answer = id_of(&state, 1);
+    state.continue_answer(answer, &mut script, Instant::now());
+    assert_eq!(thinking_of(&state), "First.");
+    script.say(thought("Then."));
+    state.poll(&mut script, Instant::now() + Duration::from_secs(1));
+    assert_eq!(thinking_of(&state), "First.\n\nThen.");
+    script.say(remote_summary(", 3", "Then.", StopReason::MaxTokens));
+    state.poll(&mut script, Instant::now());
+    assert_eq!((shown(&state)[1], thinking_of(&state).as_str()), ("1, 2, 3", "First.\n\nThen."));
+    // This machine's model thinks nothing apart.
+    state.continue_answer(answer, &mut script, Instant::now());
+    script.say(summary(", 4", StopReason::End));
+    state.poll(&mut script, Instant::now());
+    assert_eq!(thinking_of(&state), "First.\n\nThen.");
 }
