@@ -117,7 +117,7 @@ mod tests {
 
     fn settings(variables: &[(&str, &str)]) -> HubSettings {
         HubSettings::from_variables(&|name| {
-            let all = variables.iter().chain(&[("HOME", "/home/me")]);
+            let all = variables.iter().chain(&[("HOME", "/users/me")]);
             all.clone().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
         })
         .expect("settings")
@@ -127,11 +127,11 @@ mod tests {
     fn the_variables_of_the_hubs_tools_say_where_everything_is() {
         let usual = settings(&[]);
         assert_eq!(usual.endpoint, "https://huggingface.co");
-        assert_eq!(usual.cache, Path::new("/home/me/.cache/huggingface/hub"));
+        assert_eq!(usual.cache, Path::new("/users/me/.cache/huggingface/hub"));
         assert!(usual.token.is_none() && !usual.offline);
         let cache = |variables: &[(&str, &str)]| settings(variables).cache;
         assert_eq!(cache(&[("XDG_CACHE_HOME", "/x")]), Path::new("/x/huggingface/hub"));
-        assert_eq!(cache(&[("XDG_CACHE_HOME", "/x"), ("HF_HOME", "~/hf")]), Path::new("/home/me/hf/hub"));
+        assert_eq!(cache(&[("XDG_CACHE_HOME", "/x"), ("HF_HOME", "~/hf")]), Path::new("/users/me/hf/hub"));
         assert_eq!(cache(&[("HF_HOME", "/h"), ("HUGGINGFACE_HUB_CACHE", "/old")]), Path::new("/old"));
         assert_eq!(cache(&[("HF_HUB_CACHE", "/new"), ("HUGGINGFACE_HUB_CACHE", "/old")]), Path::new("/new"));
         assert_eq!(
