@@ -331,7 +331,7 @@ impl Library {
             if names.is_empty() { "none but demo".to_owned() } else { format!("demo, {}", names.join(", ")) };
         let advice = match wanted.parse::<RepoId>() {
             Ok(repo) => format!("`ocelli models pull {repo}` downloads it; models here: {there}"),
-            Err(_) => format!("give a folder, a GGUF file or a name; models here: {there}"),
+            Err(_) => format!("give the folder of a model, a GGUF file or a name; models here: {there}"),
         };
         Err(Error::new(DOING, "there is no such folder, and no model of that name").at(wanted).help(advice))
     }

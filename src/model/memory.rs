@@ -216,7 +216,7 @@ mod tests {
             "{error}"
         );
         let error = refuse(4.4, Recipe::F16);
-        assert!(error.contains("--recipe int8hu --context 4096"), "{error}");
+        assert!(error.contains("--recipe int8lin --context 8192"), "{error}");
         assert!(refuse(1.0, Recipe::Int8Hu).contains("smaller model"));
     }
 

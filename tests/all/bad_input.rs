@@ -425,7 +425,7 @@ fn more_than_the_context_holds() {
         c["text_config"]["max_position_embeddings"] = (1 << 25).into();
     });
     let run = place.run(&["generate", "--model", "hub", "--recipe", "f32", "--context", "33554432", "hi"]);
-    assert_says(&run, &["KV cache", "33554432 tokens", "shorter context"]);
+    assert_says(&run, &["KV cache", "33554432 tokens", "a context of 131072 tokens fits"]);
     let more = ["--image-tokens", "4000000-4000000", "--image", argument(&square), "What?"];
     ask(&more, &["message 0", "pixels would become", "other limits for the image tokens"]);
 }

@@ -249,8 +249,14 @@ fn parts_of_a_split_file_share_no_tensor_and_have_together_no_more_than_one_file
     assert!(error.contains("x-00002-of-00002.gguf") && error.contains("cannot be right"), "{error}");
 }
 
+/// Changes to try: a few hundred in every run of the tests, OCELLI_TEST_CASES for more.
+fn cases() -> ProptestConfig {
+    let asked = std::env::var("OCELLI_TEST_CASES").ok().and_then(|text| text.parse().ok());
+    ProptestConfig::with_cases(asked.unwrap_or(400))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(cases())]
     /// The header without its data, so that what is changed is what is read.
     #[test]
     fn a_changed_header_is_read_or_refused_and_never_more(
