@@ -91,6 +91,11 @@ impl Loopback {
         self.came.recv_timeout(Duration::from_secs(20)).unwrap();
     }
 
+    /// The question that came last: a list of models that was asked for before it may come after it.
+    pub fn last_question(&self) -> Seen {
+        self.seen().into_iter().rfind(|seen| seen.line.starts_with("POST")).unwrap()
+    }
+
     /// What has come.
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
