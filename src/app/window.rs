@@ -399,7 +399,11 @@ impl WindowApp {
                     let (preferences, view) = (&mut self.preferences, &mut self.settings_view);
                     let before = self.state.chat.settings.clone();
                     settings_ui::settings_ui(ui, &mut self.state, preferences, view, commands);
-                    self.state.settings_touched |= before != self.state.chat.settings;
+                    if before != self.state.chat.settings {
+                        self.state.settings_touched = true;
+                        // What was drawn before this panel shows them too.
+                        ui.ctx().request_repaint();
+                    }
                 });
             });
         // Both can be dragged open and shut.
