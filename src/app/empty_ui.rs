@@ -5,7 +5,7 @@ use egui::{Button, Image, Label, Layout, Response, RichText, Role, ScrollArea, U
 use super::actions::Action;
 use super::command::Command;
 use super::composer_ui::obstacle_text;
-use super::models::{Models, Outcome, Work, first_choice, usual_plan};
+use super::models::{Models, Outcome, Work, first_choice, taken};
 use super::samples::Shown;
 use super::servers_ui::place_ui;
 use super::state::{ModelState, State};
@@ -167,10 +167,11 @@ fn first_model_ui(ui: &mut Ui, models: &Models, t: &Texts, commands: &mut Vec<Co
             }
             _ => {}
         }
-        let memory = usual_plan(entry).map_or(0, |plan| plan.loaded_bytes());
+        let taken = taken(entry);
+        let memory = taken.plan.map_or(0, |plan| plan.loaded_bytes());
         let hub = models.hub().map_or("", |hub| hub.endpoint.as_str());
         let values: [(&str, &dyn std::fmt::Display); 4] = [
-            ("download", &style::bytes(entry.download_bytes())),
+            ("download", &style::bytes(taken.download_bytes)),
             ("memory", &style::bytes(memory)),
             ("licence", &entry.licence),
             ("hub", &hub),

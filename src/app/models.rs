@@ -2,9 +2,9 @@
 //! its own; a frame only takes in what the threads have sent.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -128,12 +128,11 @@ impl Models {
     /// Of this account; nothing is looked at before [`Models::look`]. `data`: the folder of conversations and names.
     #[must_use]
     pub fn new(data: Option<&Path>, room: Option<Room>, wake: Wake) -> Self {
-        let models = Self::in_places(
+        let mut models = Self::in_places(
             Library::find(data).and_then(|library| Ok((library, HubSettings::from_environment()?))),
             room,
             wake,
         );
-        let mut models = models;
         models.reads_environment = true;
         models
     }
@@ -388,24 +387,41 @@ pub enum Fit {
     Unknown,
 }
 
-/// What a model of the catalogue takes when it runs as usual: int8, with the usual context.
+/// What a model of the catalogue takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// Bytes to download, about.
+    pub download_bytes: u64,
+    /// Memory when it runs as usual: int8, with the usual context.
+    pub plan: Option<MemoryPlan>,
+}
+
+/// What this model of the catalogue takes. Adding up a model's tensors takes too long for every frame: it is done once.
 #[must_use]
-pub fn usual_plan(entry: &catalogue::Entry) -> Option<MemoryPlan> {
-    MemoryPlan::of_config(&entry.config(), Recipe::default(), &LoadOptions::default()).ok()
+pub fn taken(entry: &catalogue::Entry) -> Taken {
+    static ALL: LazyLock<Vec<Taken>> = LazyLock::new(|| {
+        let of = |entry: &catalogue::Entry| Taken {
+            download_bytes: entry.download_bytes(),
+            plan: MemoryPlan::of_config(&entry.config(), Recipe::default(), &LoadOptions::default()).ok(),
+        };
+        catalogue::MODELS.iter().map(of).collect()
+    });
+    let known = catalogue::MODELS.iter().position(|known| known == entry).and_then(|place| ALL.get(place));
+    known.copied().unwrap_or(Taken { download_bytes: 0, plan: None })
 }
 
 /// Does it fit? Recommended is the largest Instruct model that leaves a quarter of the room free; on a software device the
 /// smallest, because a processor takes minutes for what the others say.
 #[must_use]
 pub fn fit(entry: &catalogue::Entry, room: Option<&Room>) -> Fit {
-    let (Some(room), Some(plan)) = (room, usual_plan(entry)) else { return Fit::Unknown };
+    let (Some(room), Some(plan)) = (room, taken(entry).plan) else { return Fit::Unknown };
     let with_ease = |entry: &catalogue::Entry| {
-        usual_plan(entry).is_some_and(|plan| plan.peak_bytes() <= room.bytes / 4 * 3)
+        taken(entry).plan.is_some_and(|plan| plan.peak_bytes() <= room.bytes / 4 * 3)
     };
     let best = catalogue::MODELS
         .iter()
         .filter(|entry| !entry.thinks && !entry.is_gguf && with_ease(entry))
-        .max_by_key(|entry| (!room.is_software || entry.size == Preset::TwoB, entry.download_bytes()));
+        .max_by_key(|entry| (!room.is_software || entry.size == Preset::TwoB, taken(entry).download_bytes));
     if best == Some(entry) {
         Fit::Recommended
     } else if plan.peak_bytes() <= room.bytes {

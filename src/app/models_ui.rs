@@ -6,7 +6,7 @@ use egui::{Context, Grid, Id, Label, Modal, RichText, ScrollArea, TextEdit, Ui};
 
 use super::actions::Action;
 use super::command::Command;
-use super::models::{Fit, Models, Outcome, Task, Work, fit, usual_plan};
+use super::models::{Fit, Models, Outcome, Task, Work, fit, taken};
 use super::style;
 use super::texts::{Texts, fill, texts};
 use crate::error::Error;
@@ -506,11 +506,12 @@ fn entry_ui(ui: &mut Ui, entry: &catalogue::Entry, models: &Models, t: &Texts, c
             Fit::Fits | Fit::Unknown => {}
         }
     });
-    let size = style::bytes(entry.download_bytes());
+    let taken = taken(entry);
+    let size = style::bytes(taken.download_bytes);
     ui.label(begun.map_or(size.clone(), |begun| {
         fill(t.bytes_of, &[("done", &style::bytes(begun.bytes)), ("total", &size)])
     }));
-    ui.label(usual_plan(entry).map_or_else(String::new, |plan| style::bytes(plan.loaded_bytes())));
+    ui.label(taken.plan.map_or_else(String::new, |plan| style::bytes(plan.loaded_bytes())));
     ui.label(entry.licence);
 }
 

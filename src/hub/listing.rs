@@ -9,6 +9,7 @@ use super::checksum::Checksum;
 use super::http::{Client, Failure};
 use super::names::{RepoId, Revision, escape, hex_digits, is_text_gguf, is_vision_gguf, safe_path};
 use crate::error::{Error, Result};
+use crate::model::convert::{NEEDED_FILES, OTHER_FILES};
 
 const DOING: &str = "asking the hub about";
 /// No list of files is longer.
@@ -18,22 +19,6 @@ const MAX_FILE_BYTES: u64 = 1 << 42;
 const MAX_FILES: usize = 4096;
 /// Files of weights that are fetched together, at most: each needs a few open files.
 const MAX_SHARDS: usize = 60;
-/// Files that a model is never without, and those it may have, besides its weights.
-const SIDE_FILES: [&str; 12] = [
-    "config.json",
-    "generation_config.json",
-    "preprocessor_config.json",
-    "video_preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.json",
-    "chat_template.jinja",
-    "LICENSE",
-];
-
 /// A file of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RemoteFile {
@@ -121,6 +106,11 @@ fn read(text: &str) -> Result<Listing, String> {
     Ok(Listing { commit, files })
 }
 
+/// Is it one of the files, besides the weights, that a conversion takes?
+fn is_side_file(name: &str) -> bool {
+    NEEDED_FILES.contains(&name) || OTHER_FILES.contains(&name)
+}
+
 impl RemoteFile {
     /// Where it is on the hub.
     pub(super) fn address(&self, repo: &RepoId, commit: &str) -> String {
@@ -138,12 +128,12 @@ impl Listing {
         let has_checkpoint = self.files.iter().any(|f| f.name.ends_with(".safetensors"));
         if has_checkpoint && quantisation.is_none() {
             self.files.retain(|file| {
-                SIDE_FILES.contains(&file.name.as_str())
+                is_side_file(&file.name)
                     || (!file.name.contains('/')
                         && (file.name.ends_with(".safetensors")
                             || file.name == "model.safetensors.index.json"))
             });
-            for needed in ["config.json", "tokenizer.json"] {
+            for needed in NEEDED_FILES {
                 if !self.files.iter().any(|file| file.name == needed) {
                     return Err(error(format!(
                         "it has no {needed}, so it is no checkpoint that Ocelli can load"
@@ -151,7 +141,7 @@ impl Listing {
                     .help("choose the repository of a Qwen3-VL model"));
                 }
             }
-            if self.files.len() > MAX_SHARDS + SIDE_FILES.len() {
+            if self.files.len() > MAX_SHARDS + NEEDED_FILES.len() + OTHER_FILES.len() {
                 return Err(error(format!("its weights are in more than {MAX_SHARDS} files")));
             }
             return Ok(self);

@@ -47,10 +47,10 @@ pub const MAX_SHARD_BYTES: u64 = 2_000_000_000;
 const PIECE_ELEMENTS: usize = 1 << 19;
 
 /// Files that must be in a checkpoint besides the weights.
-const NEEDED_FILES: [&str; 2] = [CONFIG_FILE, "tokenizer.json"];
+pub(crate) const NEEDED_FILES: [&str; 2] = [CONFIG_FILE, "tokenizer.json"];
 
 /// Files that are copied where they exist.
-const OTHER_FILES: [&str; 10] = [
+pub(crate) const OTHER_FILES: [&str; 10] = [
     GENERATION_CONFIG_FILE,
     "preprocessor_config.json",
     "video_preprocessor_config.json",
