@@ -9,7 +9,7 @@
 //
 // Workgroup of 64. With subgroups each one takes ROWS rows; without, the workgroup does. Lanes stride over
 // the columns; one reduction a row at the end. The sum of a row never depends on the batch: explicit fma,
-// fixed order. Variants: WEIGHTS, EPILOGUE, BATCH, SUBGROUPS, F16.
+// fixed order. Variants: WEIGHTS, EPILOGUE, BATCH, ROWS (4 or 8), SUBGROUPS, F16.
 #import weights
 #import gelu
 
@@ -25,7 +25,7 @@ struct Params {
 
 const HAS_BIAS = 1u;
 const ACCUMULATE = 2u;
-const ROWS = 4u;
+const ROWS = #{ROWS}u;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
@@ -50,7 +50,7 @@ const ROWS = 4u;
 
 #if SUBGROUPS
 #else
-var<workgroup> shared_sums: array<f32, 2048>;
+var<workgroup> shared_sums: array<f32, ROWS * #{BATCH}u * 64u>;
 #endif
 
 fn write(b: u32, n: u32, sum: f32) {
@@ -70,6 +70,12 @@ fn write(b: u32, n: u32, sum: f32) {
         v += y[at];
     }
     y[at] = v;
+}
+
+fn write_pair(b: u32, n: u32, gate: f32, up: f32) {
+    if (n + 1u < p.rows) {
+        y[b * p.y_stride + (p.first_row + n) / 2u] = silu(gate) * up;
+    }
 }
 
 @compute @workgroup_size(64)
@@ -93,7 +99,7 @@ fn main(
     let row = group * ROWS;
     let x_stride = p.cols / 4u;
     // Rows past the end read the last row and write nothing.
-#for r 4
+#for r ROWS
     let row_#{r} = min(row + #{r}u, p.rows - 1u);
 #for b BATCH
     var sum_#{r}_#{b} = 0.0;
@@ -103,7 +109,7 @@ fn main(
 #if WEIGHTS == int8
     let blocks = p.cols / 32u;
     for (var j = lane; j < blocks; j += lanes) {
-#for r 4
+#for r ROWS
         let scale_at_#{r} = row_#{r} * blocks + j;
 #if F16
         let scale_#{r} = f32(scales[scale_at_#{r}]);
@@ -115,16 +121,16 @@ fn main(
 #endfor
 #endfor
 #for h 2
-#for r 4
+#for r ROWS
         let q_#{h}_#{r} = w[(row_#{r} * blocks + j) * 2u + #{h}u];
 #endfor
 #for c 4
-#for r 4
+#for r ROWS
         let w_#{h}_#{c}_#{r} = bytes(q_#{h}_#{r}[#{c}]);
 #endfor
 #for b BATCH
         let x_#{h}_#{c}_#{b} = x[#{b}u * x_stride + j * 8u + #{h}u * 4u + #{c}u];
-#for r 4
+#for r ROWS
 #for e 4
         part_#{r}_#{b} = fma(w_#{h}_#{c}_#{r}[#{e}], x_#{h}_#{c}_#{b}[#{e}], part_#{r}_#{b});
 #endfor
@@ -132,7 +138,7 @@ fn main(
 #endfor
 #endfor
 #endfor
-#for r 4
+#for r ROWS
 #for b BATCH
         sum_#{r}_#{b} = fma(scale_#{r}, part_#{r}_#{b}, sum_#{r}_#{b});
 #endfor
@@ -144,12 +150,12 @@ fn main(
     for (var j = lane; j < vectors; j += lanes) {
 #if F16
 #else
-#for r 4
+#for r ROWS
         let q_#{r} = w[row_#{r} * vectors + j];
 #endfor
 #endif
 #for h 2
-#for r 4
+#for r ROWS
 #if F16
         let w_#{h}_#{r} = vec4<f32>(w[(row_#{r} * vectors + j) * 2u + #{h}u]);
 #else
@@ -158,7 +164,7 @@ fn main(
 #endfor
 #for b BATCH
         let x_#{h}_#{b} = x[#{b}u * x_stride + j * 2u + #{h}u];
-#for r 4
+#for r ROWS
 #for e 4
         sum_#{r}_#{b} = fma(w_#{h}_#{r}[#{e}], x_#{h}_#{b}[#{e}], sum_#{r}_#{b});
 #endfor
@@ -170,12 +176,12 @@ fn main(
 #if WEIGHTS == f32
     let vectors = p.cols / 4u;
     for (var j = lane; j < vectors; j += lanes) {
-#for r 4
+#for r ROWS
         let w_#{r} = bitcast<vec4<f32>>(w[row_#{r} * vectors + j]);
 #endfor
 #for b BATCH
         let x_#{b} = x[#{b}u * x_stride + j];
-#for r 4
+#for r ROWS
 #for e 4
         sum_#{r}_#{b} = fma(w_#{r}[#{e}], x_#{b}[#{e}], sum_#{r}_#{b});
 #endfor
@@ -185,13 +191,13 @@ fn main(
 #endif
 
 #if SUBGROUPS
-#for r 4
+#for r ROWS
 #for b BATCH
     sum_#{r}_#{b} = subgroupAdd(sum_#{r}_#{b});
 #endfor
 #endfor
 #else
-#for r 4
+#for r ROWS
 #for b BATCH
     shared_sums[(#{r}u * #{BATCH}u + #{b}u) * 64u + local] = sum_#{r}_#{b};
 #endfor
@@ -199,13 +205,13 @@ fn main(
     for (var half = 32u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if (local < half) {
-            for (var v = 0u; v < 4u * #{BATCH}u; v += 1u) {
+            for (var v = 0u; v < ROWS * #{BATCH}u; v += 1u) {
                 shared_sums[v * 64u + local] += shared_sums[v * 64u + local + half];
             }
         }
     }
     workgroupBarrier();
-#for r 4
+#for r ROWS
 #for b BATCH
     sum_#{r}_#{b} = shared_sums[(#{r}u * #{BATCH}u + #{b}u) * 64u];
 #endfor
@@ -218,14 +224,14 @@ fn main(
 #for b BATCH
     if (#{b}u < p.batch) {
 #if EPILOGUE == swiglu
-        if (row + 1u < p.rows) {
-            y[#{b}u * p.y_stride + (p.first_row + row) / 2u] = silu(sum_0_#{b}) * sum_1_#{b};
-        }
-        if (row + 3u < p.rows) {
-            y[#{b}u * p.y_stride + (p.first_row + row) / 2u + 1u] = silu(sum_2_#{b}) * sum_3_#{b};
-        }
+        write_pair(#{b}u, row, sum_0_#{b}, sum_1_#{b});
+        write_pair(#{b}u, row + 2u, sum_2_#{b}, sum_3_#{b});
+#if ROWS == 8
+        write_pair(#{b}u, row + 4u, sum_4_#{b}, sum_5_#{b});
+        write_pair(#{b}u, row + 6u, sum_6_#{b}, sum_7_#{b});
+#endif
 #else
-#for r 4
+#for r ROWS
         if (row + #{r}u < p.rows) {
             write(#{b}u, row + #{r}u, sum_#{r}_#{b});
         }

@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::{ModelArgs, print, print_json, say};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Recorder, measure_read_bandwidth};
+use crate::gpu::{Gpu, KernelTime, Recorder, measure_read_bandwidth};
 use crate::model::kv_cache::PAGE_TOKENS;
 use crate::model::linear::MAX_BATCH;
 use crate::model::loaded::{LoadedModel, MemoryPlan};
@@ -37,6 +37,10 @@ pub struct BenchArgs {
     /// The picture's size in pixels; 0x0 for none
     #[arg(long, value_name = "WxH", default_value = "448x448")]
     pub image_size: String,
+
+    /// Also list the time by kernel, in one more run of each part, slower for it
+    #[arg(long)]
+    pub profile: bool,
 
     /// Print one JSON object
     #[arg(long)]
@@ -80,9 +84,21 @@ pub struct BenchReport {
     pub peak_rss_mb: Option<f64>,
     /// Buffers on the device, MB.
     pub gpu_mb: f64,
+    /// Time by kernel, where asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kernels: Vec<ProfiledPart>,
     /// Memory right after loading, before any picture or prompt.
     #[serde(flatten)]
     pub loading: Loading,
+}
+
+/// Time by kernel of one part of the work.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct ProfiledPart {
+    /// Vision, prefill or decode.
+    pub part: &'static str,
+    /// The longest first.
+    pub kernels: Vec<KernelTime>,
 }
 
 /// What loading took, beside what was announced.
@@ -134,6 +150,14 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let vision = report
         .vision_ms
         .map_or("none".to_owned(), |ms| format!("{ms:.1} ms for {} tokens", report.image_tokens));
+    for part in &report.kernels {
+        let all: f64 = part.kernels.iter().map(|kernel| kernel.ms).sum();
+        print(&format!("{}: {all:.1} ms in kernels\n", part.part))?;
+        for kernel in &part.kernels {
+            let (ms, share) = (kernel.ms, 100.0 * kernel.ms / all);
+            print(&format!("{ms:10.2} ms {share:5.1} % {:6} x {}\n", kernel.count, kernel.kernel))?;
+        }
+    }
     print(&format!(
         "adapter    {} ({})\nmodel      {} {}\nload       {:.1} s\nvision     {vision}\nprefill    {:.1} tok/s\ndecode     {:.2} tok/s, \
          batch {}\nttft       {:.0} ms\nbandwidth  {:.2} of {:.2} GB/s ({:.0} %), {:.2} GB a step\nmemory     {:.0} MB on the device ({:.0} announced, {:.0} made by loading, {} resident), peak {} MB resident\n",
@@ -248,7 +272,9 @@ impl Bench<'_> {
         let steps_per_sec = args.new_tokens as f64 / decode_secs;
         let decode_gb_s = bytes_per_token as f64 * steps_per_sec / 1e9;
         let first_session_secs = prefill_secs / args.batch as f64;
+        let kernels = if args.profile { self.profile(&slots, prompt, image_tokens)? } else { Vec::new() };
         Ok(BenchReport {
+            kernels,
             adapter: self.gpu.adapter_name().to_owned(),
             driver: self.gpu.summary().driver.clone(),
             model: name.to_owned(),
@@ -268,6 +294,23 @@ impl Bench<'_> {
             gpu_mb: self.gpu.allocated_bytes() as f64 / 1e6,
             loading: self.loading,
         })
+    }
+
+    /// Each part once more with each kernel timed; decoding: two steps.
+    fn profile(&mut self, slots: &[usize], prompt: usize, image_tokens: usize) -> Result<Vec<ProfiledPart>> {
+        say("time by kernel");
+        let mut parts = Vec::new();
+        for part in ["vision", "prefill", "decode"] {
+            self.model.recorder.set_profiling(true)?;
+            match part {
+                "vision" => drop(self.encode()?),
+                "prefill" => drop(self.session(0, 0, prompt, image_tokens)?),
+                _ => drop(self.decode(slots, prompt, 2)?),
+            }
+            parts.push(ProfiledPart { part, kernels: self.model.recorder.profile() });
+        }
+        self.model.recorder.set_profiling(false)?;
+        Ok(parts)
     }
 
     /// A random picture through the tower, milliseconds.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::kernels::Registry;
 use super::shader_source::KernelEdit;
+use super::tuning::{self, Tuning};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How to choose and open a device.
@@ -18,6 +19,10 @@ pub struct GpuOptions {
     pub without_f16: bool,
     /// Bind at most this many bytes at once, below the adapter's own limit; tests slice small models with it.
     pub max_binding_bytes: Option<usize>,
+    /// Compile kernels with naga's checks of every index and loop; without, the texts answer for themselves.
+    pub checked_kernels: bool,
+    /// Which kernels matrix products run on; `None`: the default for the kind of device.
+    pub tuning: Option<Tuning>,
     /// Changes to the kernels' text; nothing but the tests makes any.
     #[doc(hidden)]
     pub kernel_edits: Vec<KernelEdit>,
@@ -50,6 +55,16 @@ pub struct AdapterSummary {
     pub timestamps: bool,
 }
 
+impl AdapterSummary {
+    /// Does the processor do the work of this device?
+    #[must_use]
+    pub fn is_software(&self) -> bool {
+        self.kind == SOFTWARE
+    }
+}
+
+const SOFTWARE: &str = "software";
+
 fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
@@ -78,7 +93,7 @@ fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
             wgpu::DeviceType::DiscreteGpu => "discrete",
             wgpu::DeviceType::IntegratedGpu => "integrated",
             wgpu::DeviceType::VirtualGpu => "virtual",
-            wgpu::DeviceType::Cpu => "software",
+            wgpu::DeviceType::Cpu => SOFTWARE,
             wgpu::DeviceType::Other => "other",
         }
         .to_owned(),
@@ -111,8 +126,13 @@ struct Inner {
     summary: AdapterSummary,
     subgroups: bool,
     f16: bool,
+    int64: bool,
     timestamps: bool,
+    checked_kernels: bool,
     max_binding_bytes: usize,
+    /// Lanes of a subgroup, once asked.
+    lanes: OnceLock<u32>,
+    tuning: Mutex<Option<Tuning>>,
     registry: Registry,
     fault: Arc<Fault>,
     kernel_edits: Vec<KernelEdit>,
@@ -196,7 +216,10 @@ impl Gpu {
                 .help("choose another adapter with --adapter; `ocelli devices` lists them"));
             }
         }
-        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY;
+        let wanted = wgpu::Features::SUBGROUP
+            | wgpu::Features::SHADER_F16
+            | wgpu::Features::SHADER_INT64
+            | wgpu::Features::TIMESTAMP_QUERY;
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("ocelli"),
             required_features: adapter.features() & wanted,
@@ -233,7 +256,11 @@ impl Gpu {
         Ok(Self(Arc::new(Inner {
             subgroups: summary.subgroups && !options.without_subgroups,
             f16: summary.f16 && !options.without_f16,
+            int64: device.features().contains(wgpu::Features::SHADER_INT64),
             timestamps: summary.timestamps,
+            checked_kernels: options.checked_kernels,
+            lanes: OnceLock::new(),
+            tuning: Mutex::new(options.tuning),
             instance,
             adapter,
             device,
@@ -293,6 +320,45 @@ impl Gpu {
     #[must_use]
     pub fn has_f16(&self) -> bool {
         self.0.f16
+    }
+
+    /// Have kernels 64-bit integers?
+    #[must_use]
+    pub fn has_int64(&self) -> bool {
+        self.0.int64
+    }
+
+    pub(super) fn has_checked_kernels(&self) -> bool {
+        self.0.checked_kernels
+    }
+
+    /// Have subgroups the 8 to 32 lanes that the kernels named `_lanes` want? Asks the device the first time.
+    #[must_use]
+    pub fn fits_lanes(&self) -> bool {
+        matches!(self.subgroup_lanes(), 8 | 16 | 32)
+    }
+
+    /// Lanes of a subgroup as the device runs workgroups of 64; 1 without subgroups. Asks the device the first time.
+    #[must_use]
+    pub fn subgroup_lanes(&self) -> u32 {
+        *self.0.lanes.get_or_init(|| {
+            tuning::probe_subgroup_size(self).unwrap_or_else(|error| {
+                tracing::debug!("{error}");
+                1
+            })
+        })
+    }
+
+    /// Which kernels matrix products run on.
+    #[must_use]
+    pub fn tuning(&self) -> Tuning {
+        let set = *self.0.tuning.lock().unwrap_or_else(PoisonError::into_inner);
+        set.filter(|tuning| tuning.is_possible(self)).unwrap_or_else(|| Tuning::default_for(self))
+    }
+
+    /// Changes what models loaded from now on run their products on.
+    pub fn set_tuning(&self, tuning: Tuning) {
+        *self.0.tuning.lock().unwrap_or_else(PoisonError::into_inner) = Some(tuning);
     }
 
     /// Can passes be timed on the GPU?

@@ -67,6 +67,10 @@ pub struct Family {
 }
 
 const WEIGHTS: (&str, &[&str]) = ("WEIGHTS", &["int8", "f16", "f32"]);
+const EPILOGUE: (&str, &[&str]) = ("EPILOGUE", &["none", "gelu_tanh", "gelu_erf", "swiglu"]);
+const BATCH: (&str, &[&str]) = ("BATCH", &["1", "2", "4", "8"]);
+/// Kernels that only devices with subgroups are asked to run, with 64-bit integers where WIDE is 1.
+const WIDE: (&str, &[&str]) = ("WIDE", &["0", "1"]);
 const KV: (&str, &[&str]) = ("KV", &["f16", "f32"]);
 
 /// Every kernel the program can dispatch, with its axes.
@@ -76,24 +80,34 @@ pub const FAMILIES: &[Family] = &[
         file: "attention_flash",
         axes: &[("KV", &["f16", "f32", "dense"]), ("HEAD_DIM", &["64", "72", "128"])],
     },
+    // OWN is HEAD_DIM / 4 / LANES, rounded up.
+    Family {
+        file: "attention_lanes",
+        axes: &[
+            ("KV", &["f16", "f32", "dense"]),
+            ("HEAD_DIM", &["64", "72", "128"]),
+            ("LANES", &["8", "16", "32"]),
+            ("OWN", &["1", "2", "3", "4"]),
+            WIDE,
+        ],
+    },
     Family { file: "attention_reduce", axes: &[("HEAD_DIM", &["64", "128"])] },
     Family { file: "begin_step", axes: &[] },
     Family { file: "embed_pictures", axes: &[] },
     Family { file: "embed_tokens", axes: &[("WEIGHTS", &["f16", "f32"])] },
     Family { file: "layer_norm", axes: &[] },
-    Family { file: "matmul", axes: &[WEIGHTS, ("EPILOGUE", &["none", "gelu_tanh", "gelu_erf", "swiglu"])] },
+    Family { file: "matmul", axes: &[WEIGHTS, EPILOGUE] },
     Family {
-        file: "matvec",
-        axes: &[
-            WEIGHTS,
-            ("EPILOGUE", &["none", "gelu_tanh", "gelu_erf", "swiglu"]),
-            ("BATCH", &["1", "2", "4", "8"]),
-        ],
+        file: "matmul_lanes",
+        axes: &[WEIGHTS, EPILOGUE, ("GROUPS", &["4"]), ("COLUMNS", &["4"]), WIDE],
     },
-    Family { file: "read_bandwidth", axes: &[] },
+    Family { file: "matvec", axes: &[WEIGHTS, EPILOGUE, BATCH, ("ROWS", &["4", "8"])] },
+    Family { file: "matvec_lanes", axes: &[WEIGHTS, EPILOGUE, BATCH, WIDE] },
+    Family { file: "read_bandwidth", axes: &[WIDE] },
     Family { file: "rms_norm", axes: &[] },
     Family { file: "rope_and_cache", axes: &[KV, ("HEAD_DIM", &["64", "128"])] },
     Family { file: "sample", axes: &[] },
+    Family { file: "subgroup_size", axes: &[] },
     Family { file: "vision_position", axes: &[] },
     Family { file: "vision_rope", axes: &[] },
 ];
@@ -112,6 +126,13 @@ pub fn all_variants() -> Vec<KernelKey> {
         }
         keys.append(&mut partial);
     }
+    let define = |key: &KernelKey, name: &str| -> Option<usize> {
+        key.defines.iter().find(|(k, _)| *k == name).and_then(|(_, v)| v.parse().ok())
+    };
+    keys.retain(|key| match (define(key, "HEAD_DIM"), define(key, "LANES"), define(key, "OWN")) {
+        (Some(head_dim), Some(lanes), Some(own)) => own == (head_dim / 4).div_ceil(lanes),
+        _ => true,
+    });
     keys
 }
 
@@ -174,10 +195,15 @@ impl Gpu {
             return Err(Error::new("compiling kernel", why).at(&label).help("choose another adapter"));
         }
         self.scoped("compiling kernel", &label, |device| {
-            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(&label),
                 source: wgpu::ShaderSource::Wgsl(source.into()),
-            });
+            };
+            let module = if self.has_checked_kernels() {
+                device.create_shader_module(descriptor)
+            } else {
+                trusted_module(device, descriptor)
+            };
             let entry = |binding: u32, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
                 binding,
                 visibility: wgpu::ShaderStages::COMPUTE,
@@ -212,6 +238,15 @@ impl Gpu {
             Kernel { pipeline, layout, storages: read_only.len(), label: label.clone() }
         })
     }
+}
+
+/// A module without checks of indices and loops: on Metal they cost loads and branches in the innermost loops.
+#[expect(unsafe_code, reason = "the checks are what is dropped; the tests run every kernel with them too")]
+fn trusted_module(device: &wgpu::Device, descriptor: wgpu::ShaderModuleDescriptor<'_>) -> wgpu::ShaderModule {
+    // SAFETY: the texts are the program's own files. Each clamps or tests its indices against the sizes in its parameters,
+    // which the host computes from the buffers it binds, and every loop ends. tests/all/matrix_products.rs and parity.rs run
+    // them with the checks too.
+    unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
 }
 
 /// For each storage binding of a kernel text, in order: is it read-only?

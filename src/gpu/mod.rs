@@ -6,14 +6,18 @@ mod buffers;
 mod device;
 mod kernels;
 pub mod memory;
+mod profile;
 mod readback;
 mod recorder;
 mod shader_source;
+mod tuning;
 
 pub use bandwidth::measure_read_bandwidth;
 pub use buffers::{BufferExt, storage_bytes};
 pub use device::{AdapterSummary, Gpu, GpuOptions, list_adapters};
 pub use kernels::{FAMILIES, Family, Kernel, KernelKey, all_variants};
+pub use profile::KernelTime;
 pub use readback::{Readback, ReadbackRing};
 pub use recorder::{Pacing, RECORDER_BYTES, Recorder, StepTimes};
 pub use shader_source::{KernelEdit, expand, file_names};
+pub use tuning::{MatrixKernel, Tuning, VectorKernel};

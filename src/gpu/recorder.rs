@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::device::Gpu;
 use super::kernels::Kernel;
+use super::profile::{KernelTime, MOST_DISPATCHES, Profile};
 use super::readback::{Readback, ReadbackRing};
 use crate::error::{Error, Result};
 
@@ -40,6 +41,14 @@ struct Dispatch {
     bind_group: wgpu::BindGroup,
     params_offset: u32,
     workgroups: [u32; 3],
+}
+
+impl Dispatch {
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.kernel.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[self.params_offset]);
+        pass.dispatch_workgroups(self.workgroups[0], self.workgroups[1], self.workgroups[2]);
+    }
 }
 
 enum Op {
@@ -79,6 +88,7 @@ pub struct Recorder {
     /// Has a pass of the current span already been submitted?
     span_open: bool,
     submissions: u64,
+    profile: Option<Profile>,
 }
 
 struct Timestamps {
@@ -142,6 +152,7 @@ impl Recorder {
             timestamps,
             span_open: false,
             submissions: 0,
+            profile: None,
         })
     }
 
@@ -161,6 +172,22 @@ impl Recorder {
     #[must_use]
     pub fn piece_cost(&self) -> f64 {
         self.cost_per_sec * self.pacing.piece_secs
+    }
+
+    /// Begins to time each kernel on its own (see [`Recorder::profile`]), or ends it.
+    ///
+    /// # Errors
+    /// The adapter has no timestamps, or memory is short.
+    pub fn set_profiling(&mut self, on: bool) -> Result<()> {
+        self.submit()?;
+        self.profile = if on { Some(Profile::new(&self.gpu)?) } else { None };
+        Ok(())
+    }
+
+    /// Time by kernel since profiling began, the longest first; empty without profiling.
+    #[must_use]
+    pub fn profile(&self) -> Vec<KernelTime> {
+        self.profile.as_ref().map(Profile::times).unwrap_or_default()
     }
 
     /// How many times work was submitted.
@@ -193,7 +220,8 @@ impl Recorder {
         if workgroups.contains(&0) {
             return Ok(());
         }
-        if self.cost > 0.0 && self.cost + cost > self.piece_cost() {
+        let full = self.profile.is_some() && self.ops.len() == MOST_DISPATCHES;
+        if full || self.cost > 0.0 && self.cost + cost > self.piece_cost() {
             self.submit()?;
         }
         let params_offset = self.place_params(params)?;
@@ -331,6 +359,19 @@ impl Recorder {
         let mut encoder =
             self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         let ops = std::mem::take(&mut self.ops);
+        if let Some(profile) = &self.profile {
+            self.gpu.queue().write_buffer(&self.params_buffer, 0, &self.params);
+            let kernels = record_apart(&mut encoder, profile, &ops);
+            self.span_open = !end_of_span;
+            finish(&mut encoder);
+            let index = self.gpu.queue().submit([encoder.finish()]);
+            self.clear_submitted();
+            let gpu = self.gpu.clone();
+            if let Some(profile) = &mut self.profile {
+                profile.read(&gpu, kernels)?;
+            }
+            return Ok(Some(index));
+        }
         let runs =
             ops.chunk_by(|a, b| matches!((a, b), (Op::Dispatch(_), Op::Dispatch(_)))).collect::<Vec<_>>();
         let passes = runs.iter().filter(|run| matches!(run[0], Op::Dispatch(_))).count();
@@ -355,25 +396,27 @@ impl Recorder {
                 encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
             for op in run {
                 if let Op::Dispatch(d) = op {
-                    pass.set_pipeline(&d.kernel.pipeline);
-                    pass.set_bind_group(0, &d.bind_group, &[d.params_offset]);
-                    pass.dispatch_workgroups(d.workgroups[0], d.workgroups[1], d.workgroups[2]);
+                    d.encode(&mut pass);
                 }
             }
         }
         self.span_open = !end_of_span;
         finish(&mut encoder);
         let index = self.gpu.queue().submit([encoder.finish()]);
-        self.submissions += 1;
         self.outstanding.push_back(Outstanding {
             index: index.clone(),
             submitted: Instant::now(),
             cost: self.cost,
         });
+        self.clear_submitted();
+        Ok(Some(index))
+    }
+
+    fn clear_submitted(&mut self) {
+        self.submissions += 1;
         self.cost = 0.0;
         self.params.clear();
         self.params_seen.clear();
-        Ok(Some(index))
     }
 
     fn wait_oldest(&mut self) -> Result<()> {
@@ -442,4 +485,35 @@ impl Recorder {
         self.params_seen.clear();
         self.bind_groups.clear();
     }
+}
+
+/// Records each dispatch as a pass of its own between two of the profile's timestamps; the kernels in their order.
+fn record_apart(encoder: &mut wgpu::CommandEncoder, profile: &Profile, ops: &[Op]) -> Vec<String> {
+    let mut kernels = Vec::new();
+    for op in ops {
+        match op {
+            Op::Copy { from, from_offset, to, to_offset, bytes } => {
+                encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, *bytes);
+            }
+            Op::Dispatch(d) => {
+                let first = u32::try_from(2 * kernels.len()).unwrap_or(0);
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                    label: Some(&d.kernel.label),
+                    timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                        query_set: &profile.set,
+                        beginning_of_pass_write_index: Some(first),
+                        end_of_pass_write_index: Some(first + 1),
+                    }),
+                });
+                d.encode(&mut pass);
+                let [x, y, z] = d.workgroups;
+                kernels.push(format!("{} [{x}, {y}, {z}]", d.kernel.label));
+            }
+        }
+    }
+    if !kernels.is_empty() {
+        let count = u32::try_from(2 * kernels.len()).unwrap_or(0);
+        encoder.resolve_query_set(&profile.set, 0..count, &profile.resolved, 0);
+    }
+    kernels
 }

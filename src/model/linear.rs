@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::weights::{Matrix, WeightFormat};
 use crate::error::Result;
-use crate::gpu::{Gpu, Kernel, KernelKey, Recorder};
+use crate::gpu::{Gpu, Kernel, KernelKey, MatrixKernel, Recorder, Tuning, VectorKernel};
 
 /// What happens to a row of the product before it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,15 +85,16 @@ pub const MAX_BATCH: usize = 8;
 
 const HAS_BIAS: u32 = 1;
 const ACCUMULATE: u32 = 2;
-/// Rows a subgroup (or a workgroup without subgroups) of the matvec takes.
-const MATVEC_ROWS: usize = 4;
-/// Edge of the matmul's tile.
-const TILE: usize = 64;
+/// Rows of the matrix a workgroup of `matvec_lanes` takes.
+const LANES_VECTOR_ROWS: usize = 128;
+/// Groups of eight rows in a tile of `matmul_lanes`, and columns of a lane.
+const LANES_TILE: (usize, usize) = (4, 4);
 
 /// The kernels of matrix products, ready for one model's formats.
 #[derive(Debug)]
 pub struct Linear {
     gpu: Gpu,
+    tuning: Tuning,
     kernels: HashMap<(WeightFormatKey, Epilogue, usize), Arc<Kernel>>,
     no_bias: wgpu::Buffer,
 }
@@ -111,15 +112,43 @@ impl Linear {
     /// # Errors
     /// Memory is short.
     pub fn new(gpu: &Gpu) -> Result<Self> {
-        Ok(Self { gpu: gpu.clone(), kernels: HashMap::new(), no_bias: gpu.storage_buffer("no bias", 16)? })
+        Ok(Self {
+            gpu: gpu.clone(),
+            tuning: gpu.tuning(),
+            kernels: HashMap::new(),
+            no_bias: gpu.storage_buffer("no bias", 16)?,
+        })
     }
 
-    /// The key of the kernel for `batch` rows (0: many).
+    /// The key of the kernel for `batch` rows (0: many) that this device runs.
     #[must_use]
-    pub fn key(format: WeightFormat, epilogue: Epilogue, batch: usize) -> KernelKey {
-        let file = if batch == 0 { "matmul" } else { "matvec" };
-        let name = KernelKey::new(file).with("WEIGHTS", format.name()).with("EPILOGUE", epilogue.name());
-        if batch > 0 { name.with("BATCH", batch) } else { name }
+    pub fn key(gpu: &Gpu, format: WeightFormat, epilogue: Epilogue, batch: usize) -> KernelKey {
+        Self::tuned_key(gpu, gpu.tuning(), format, epilogue, batch)
+    }
+
+    fn tuned_key(
+        gpu: &Gpu,
+        tuning: Tuning,
+        format: WeightFormat,
+        epilogue: Epilogue,
+        batch: usize,
+    ) -> KernelKey {
+        let with =
+            |file| KernelKey::new(file).with("WEIGHTS", format.name()).with("EPILOGUE", epilogue.name());
+        let wide = u8::from(gpu.has_int64());
+        if batch == 0 {
+            return match tuning.matrix {
+                MatrixKernel::Tiles => with("matmul"),
+                MatrixKernel::Lanes => with("matmul_lanes")
+                    .with("GROUPS", LANES_TILE.0)
+                    .with("COLUMNS", LANES_TILE.1)
+                    .with("WIDE", wide),
+            };
+        }
+        match tuning.vector {
+            VectorKernel::Strided { rows } => with("matvec").with("BATCH", batch).with("ROWS", rows),
+            VectorKernel::Lanes => with("matvec_lanes").with("BATCH", batch).with("WIDE", wide),
+        }
     }
 
     /// The kernel for `batch` rows (0: many), compiled once.
@@ -128,7 +157,7 @@ impl Linear {
         if let Some(kernel) = self.kernels.get(&key) {
             return Ok(kernel.clone());
         }
-        let kernel = self.gpu.kernel(&Self::key(format, epilogue, batch))?;
+        let kernel = self.gpu.kernel(&Self::tuned_key(&self.gpu, self.tuning, format, epilogue, batch))?;
         self.kernels.insert(key, kernel.clone());
         Ok(kernel)
     }
@@ -159,14 +188,16 @@ impl Linear {
     fn record_matvec(&mut self, recorder: &mut Recorder, w: &Matrix, product: &Product<'_>) -> Result<()> {
         let kernel = self.kernel(w.format, product.epilogue, product.rows.next_power_of_two())?;
         let bias = w.bias.as_ref().unwrap_or(&self.no_bias);
-        // With subgroups at their largest a workgroup has the fewest of them: enough groups whatever size runs.
-        let groups_in_workgroup = if self.gpu.has_subgroups() {
-            (64 / self.gpu.max_subgroup_size().min(64) as usize).max(1)
-        } else {
-            1
+        let rows_in_workgroup = match self.tuning.vector {
+            VectorKernel::Lanes => LANES_VECTOR_ROWS,
+            // With subgroups at their largest a workgroup has the fewest of them: enough groups whatever size runs.
+            VectorKernel::Strided { rows } if self.gpu.has_subgroups() => {
+                rows as usize * (64 / self.gpu.max_subgroup_size().min(64) as usize).max(1)
+            }
+            VectorKernel::Strided { rows } => rows as usize,
         };
         for slice in &w.slices {
-            let workgroups = slice.rows.div_ceil(MATVEC_ROWS * groups_in_workgroup);
+            let workgroups = slice.rows.div_ceil(rows_in_workgroup);
             let (gx, gy) = (workgroups.min(32768), workgroups.div_ceil(32768));
             let params = [
                 word(slice.rows),
@@ -201,16 +232,21 @@ impl Linear {
         let kernel = self.kernel(w.format, product.epilogue, 0)?;
         let bias = w.bias.as_ref().unwrap_or(&self.no_bias);
         // Divide the rows (in whole tiles), then the columns, so that no dispatch is longer than a piece.
-        let tile_cost = (2 * TILE * TILE * w.cols) as f64;
+        let (tile_rows, tile_columns) = match self.tuning.matrix {
+            MatrixKernel::Tiles => (64, 64),
+            // A workgroup of 64 lanes.
+            MatrixKernel::Lanes => (LANES_TILE.0 * 8, LANES_TILE.1 * 64),
+        };
+        let tile_cost = (2 * tile_rows * tile_columns * w.cols) as f64;
         let tiles = (recorder.piece_cost() / tile_cost).max(1.0) as usize;
-        let m_step = (tiles.clamp(1, 8) * TILE).min(product.rows);
-        let m_tiles = m_step.div_ceil(TILE);
+        let m_step = (tiles.clamp(1, 8) * tile_rows).min(product.rows);
+        let m_tiles = m_step.div_ceil(tile_rows);
         let n_step = (tiles / m_tiles).max(1);
         let mut m0 = 0;
         while m0 < product.rows {
             let m = m_step.min(product.rows - m0);
             for slice in &w.slices {
-                let n_tiles = slice.rows.div_ceil(TILE);
+                let n_tiles = slice.rows.div_ceil(tile_columns);
                 let mut tile = 0;
                 while tile < n_tiles {
                     let count = n_step.min(n_tiles - tile);
@@ -227,12 +263,12 @@ impl Linear {
                     ];
                     let mut buffers = vec![product.x, &slice.data, bias, product.y];
                     buffers.extend(slice.scales.as_ref());
-                    let cost = tile_cost * (count * m.div_ceil(TILE)) as f64;
+                    let cost = tile_cost * (count * m.div_ceil(tile_rows)) as f64;
                     recorder.dispatch(
                         &kernel,
                         &params,
                         &buffers,
-                        [word(count), word(m.div_ceil(TILE)), 1],
+                        [word(count), word(m.div_ceil(tile_rows)), 1],
                         cost,
                     )?;
                     tile += count;

@@ -121,11 +121,11 @@ impl LoadedModel {
             let most = gpu.max_binding_bytes() / per_layer * PAGE_TOKENS;
             e.help(format!("this adapter can hold a context of at most {most} tokens: set --context"))
         })?;
-        let mut keys = TextDecoder::kernel_keys(&config.text, model.recipe());
+        let mut keys = TextDecoder::kernel_keys(gpu, &config.text, model.recipe());
         keys.extend(["sample", "begin_step"].map(KernelKey::new));
         let with_vision = !options.text_only && model.has_vision();
         if with_vision {
-            keys.extend(VisionTower::kernel_keys(&config.vision, model.recipe()));
+            keys.extend(VisionTower::kernel_keys(gpu, &config.vision, model.recipe()));
         }
         let stop = AtomicBool::new(false);
         let total = plan.weights_bytes;

@@ -9,6 +9,7 @@ pub mod convert;
 pub mod converted;
 pub mod detokenizer;
 pub mod disk;
+pub mod flash;
 pub mod gguf;
 pub mod kv_cache;
 pub mod linear;

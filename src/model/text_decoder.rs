@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::config::{ModelConfig, TextConfig};
 use super::converted::ConvertedModel;
+use super::flash::Flash;
 use super::kv_cache::{KvCache, KvFormat};
 use super::linear::{Epilogue, Linear, MAX_BATCH, Product, word};
 use super::picture_arena::PictureArena;
@@ -58,7 +59,7 @@ struct Kernels {
     embed_pictures: Arc<Kernel>,
     rms_norm: Arc<Kernel>,
     rope_and_cache: Arc<Kernel>,
-    flash: Arc<Kernel>,
+    flash: Flash,
     decode: Arc<Kernel>,
     reduce: Arc<Kernel>,
 }
@@ -182,7 +183,7 @@ impl TextDecoder {
             embed_pictures: gpu.kernel(&KernelKey::new("embed_pictures"))?,
             rms_norm: gpu.kernel(&KernelKey::new("rms_norm"))?,
             rope_and_cache: gpu.kernel(&key("rope_and_cache"))?,
-            flash: gpu.kernel(&key("attention_flash"))?,
+            flash: Flash::new(gpu, kv.name(), head_dim)?,
             decode: gpu.kernel(&key("attention_decode"))?,
             reduce: gpu.kernel(&KernelKey::new("attention_reduce").with("HEAD_DIM", head_dim))?,
         };
@@ -237,7 +238,7 @@ impl TextDecoder {
 
     /// Kernels that answering will want, to be compiled ahead: for one session and for prefill.
     #[must_use]
-    pub fn kernel_keys(text: &TextConfig, recipe: Recipe) -> Vec<KernelKey> {
+    pub fn kernel_keys(gpu: &Gpu, text: &TextConfig, recipe: Recipe) -> Vec<KernelKey> {
         let kv = Self::kv_format(recipe);
         let body = WeightFormat::of_storage(recipe.storage(TensorKind::Body));
         let head = WeightFormat::of_storage(recipe.storage(TensorKind::Head));
@@ -247,17 +248,15 @@ impl TextDecoder {
             KernelKey::new("embed_pictures"),
             KernelKey::new("rms_norm"),
         ];
-        keys.extend(
-            ["rope_and_cache", "attention_flash", "attention_decode"]
-                .map(|file| Self::kv_key(file, kv, text.head_dim)),
-        );
+        keys.extend(["rope_and_cache", "attention_decode"].map(|file| Self::kv_key(file, kv, text.head_dim)));
+        keys.push(Flash::key(gpu, kv.name(), text.head_dim));
         keys.push(KernelKey::new("attention_reduce").with("HEAD_DIM", text.head_dim));
         for batch in [1, 0] {
             keys.extend(
-                [Epilogue::None, Epilogue::SwiGlu].map(|epilogue| Linear::key(body, epilogue, batch)),
+                [Epilogue::None, Epilogue::SwiGlu].map(|epilogue| Linear::key(gpu, body, epilogue, batch)),
             );
         }
-        keys.push(Linear::key(head, Epilogue::None, 1));
+        keys.push(Linear::key(gpu, head, Epilogue::None, 1));
         keys
     }
 
@@ -522,9 +521,10 @@ impl TextDecoder {
                         &b.rows,
                         &cache.page_table,
                     ];
-                    let groups = [word(rows.div_ceil(32)), word(heads), 1];
+                    let row_groups = rows.div_ceil(self.kernels.flash.rows_in_workgroup);
+                    let groups = [word(row_groups), word(heads), 1];
                     recorder.dispatch(
-                        &self.kernels.flash,
+                        &self.kernels.flash.kernel,
                         &params,
                         &buffers,
                         groups,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::config::VisionConfig;
 use super::converted::ConvertedModel;
+use super::flash::Flash;
 use super::linear::{Epilogue, Linear, Product, word};
 use super::picture_arena::PictureArena;
 use super::recipe::Recipe;
@@ -55,7 +56,7 @@ pub struct VisionTower {
     layer_norm: Arc<Kernel>,
     position: Arc<Kernel>,
     rope: Arc<Kernel>,
-    attention: Arc<Kernel>,
+    attention: Flash,
     scratch: Option<Scratch>,
 }
 
@@ -155,7 +156,7 @@ impl VisionTower {
             layer_norm: gpu.kernel(&KernelKey::new("layer_norm"))?,
             position: gpu.kernel(&KernelKey::new("vision_position"))?,
             rope: gpu.kernel(&KernelKey::new("vision_rope"))?,
-            attention: gpu.kernel(&Self::attention_key(&config))?,
+            attention: Flash::new(gpu, "dense", config.head_dim())?,
             config,
             patch_embed,
             position_table,
@@ -168,19 +169,15 @@ impl VisionTower {
 
     /// Kernels that encoding a picture will want, to be compiled ahead.
     #[must_use]
-    pub fn kernel_keys(config: &VisionConfig, recipe: Recipe) -> Vec<KernelKey> {
+    pub fn kernel_keys(gpu: &Gpu, config: &VisionConfig, recipe: Recipe) -> Vec<KernelKey> {
         let format = WeightFormat::of_storage(recipe.storage(TensorKind::Vision));
         let mut keys = ["layer_norm", "vision_position", "vision_rope"].map(KernelKey::new).to_vec();
-        keys.push(Self::attention_key(config));
+        keys.push(Flash::key(gpu, "dense", config.head_dim()));
         keys.extend(
             [Epilogue::None, Epilogue::GeluTanh, Epilogue::GeluErf]
-                .map(|epilogue| Linear::key(format, epilogue, 0)),
+                .map(|epilogue| Linear::key(gpu, format, epilogue, 0)),
         );
         keys
-    }
-
-    fn attention_key(config: &VisionConfig) -> KernelKey {
-        KernelKey::new("attention_flash").with("KV", "dense").with("HEAD_DIM", config.head_dim())
     }
 
     /// The largest frame, in merged tokens, whose rows fit into the device's bindings.
@@ -449,9 +446,10 @@ impl VisionTower {
                     flags,
                 ];
                 let buffers = [&s.q, &s.k, &s.v, &s.normed, &s.state];
-                let groups = [word(rows.div_ceil(32)), word(heads), 1];
+                let row_groups = rows.div_ceil(self.attention.rows_in_workgroup);
+                let groups = [word(row_groups), word(heads), 1];
                 recorder.dispatch(
-                    &self.attention,
+                    &self.attention.kernel,
                     &params,
                     &buffers,
                     groups,

@@ -3,6 +3,7 @@
 
 use half::f16;
 use ocelli::gpu::{Gpu, KernelKey, Pacing, Recorder};
+use ocelli::model::flash::Flash;
 use ocelli::model::text_decoder::RowInfo;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -50,35 +51,42 @@ fn dense_attention_is_right_over_thousands_of_keys_however_it_is_divided() {
         let (rows, heads) = (6000usize, 2usize);
         let [q, k, v] = [0; 3].map(|_| random(rows * heads * dim));
         let [q_buffer, k_buffer, v_buffer] = [&q, &k, &v].map(|values| upload(&gpu, values));
-        let kernel =
-            gpu.kernel(&KernelKey::new("attention_flash").with("KV", "dense").with("HEAD_DIM", dim)).unwrap();
-        let mut run = |step: usize| {
-            let o = gpu.storage_buffer("o", rows * heads * dim * 4).unwrap();
-            let state = gpu.storage_buffer("state", rows * heads * 8).unwrap();
-            gpu.fill(&o, 0x7fc0_0000);
-            gpu.fill(&state, 0x7fc0_0000);
-            // Rows in the middle, as a tile of a large picture.
-            let (first_row, count) = (3000u32, 70u32);
-            for first in (0..rows).step_by(step) {
-                let keys = step.min(rows - first);
-                let flags = if first == 0 { FIRST } else { 0 } | if first + keys == rows { LAST } else { 0 };
-                let scale = (1.0 / (dim as f32).sqrt()).to_bits();
-                let params = [count, first_row, 2, 2, first as u32, keys as u32, 0, scale, flags];
-                let buffers = [&q_buffer, &k_buffer, &v_buffer, &o, &state];
-                recorder.dispatch(&kernel, &params, &buffers, [count.div_ceil(32), 2, 1], 1.0).unwrap();
+        for (key, row_step) in Flash::choices(&gpu, "dense", dim) {
+            let kernel = gpu.kernel(&key).unwrap();
+            let mut run = |step: usize| {
+                let o = gpu.storage_buffer("o", rows * heads * dim * 4).unwrap();
+                let state = gpu.storage_buffer("state", rows * heads * 8).unwrap();
+                gpu.fill(&o, 0x7fc0_0000);
+                gpu.fill(&state, 0x7fc0_0000);
+                // Rows in the middle, as a tile of a large picture.
+                let (first_row, count) = (3000u32, 70u32);
+                for first in (0..rows).step_by(step) {
+                    let keys = step.min(rows - first);
+                    let flags =
+                        if first == 0 { FIRST } else { 0 } | if first + keys == rows { LAST } else { 0 };
+                    let scale = (1.0 / (dim as f32).sqrt()).to_bits();
+                    let params = [count, first_row, 2, 2, first as u32, keys as u32, 0, scale, flags];
+                    let buffers = [&q_buffer, &k_buffer, &v_buffer, &o, &state];
+                    let groups = [count.div_ceil(row_step as u32), 2, 1];
+                    recorder.dispatch(&kernel, &params, &buffers, groups, 1.0).unwrap();
+                }
+                recorder.finish().unwrap();
+                gpu.read_f32(&o, 3000 * heads * dim, 70 * heads * dim).unwrap()
+            };
+            let whole = run(rows);
+            let divided = run(1024);
+            assert!(
+                whole.iter().zip(&divided).all(|(a, b)| a.to_bits() == b.to_bits()),
+                "{} {dim}: division shows",
+                key.file()
+            );
+            for (row, head) in [(0, 0), (31, 1), (69, 0)] {
+                let take = |values: &[f32], row: usize| values[(row * heads + head) * dim..][..dim].to_vec();
+                let keys: Vec<_> = (0..rows).map(|r| take(&k, r)).collect();
+                let values: Vec<_> = (0..rows).map(|r| take(&v, r)).collect();
+                let want = reference(&take(&q, 3000 + row), &keys, &values, rows);
+                close(&take(&whole, row), &want, &format!("{} dim {dim} row {row} head {head}", key.file()));
             }
-            recorder.finish().unwrap();
-            gpu.read_f32(&o, 3000 * heads * dim, 70 * heads * dim).unwrap()
-        };
-        let whole = run(rows);
-        let divided = run(1024);
-        assert!(whole.iter().zip(&divided).all(|(a, b)| a.to_bits() == b.to_bits()), "{dim}: division shows");
-        for (row, head) in [(0, 0), (31, 1), (69, 0)] {
-            let take = |values: &[f32], row: usize| values[(row * heads + head) * dim..][..dim].to_vec();
-            let keys: Vec<_> = (0..rows).map(|r| take(&k, r)).collect();
-            let values: Vec<_> = (0..rows).map(|r| take(&v, r)).collect();
-            let want = reference(&take(&q, 3000 + row), &keys, &values, rows);
-            close(&take(&whole, row), &want, &format!("dim {dim} row {row} head {head}"));
         }
     }
 }
@@ -148,28 +156,35 @@ fn paged_attention_is_right_over_a_long_cache_in_prefill_and_in_decoding() {
         let row_buffer = gpu.storage_buffer_with("rows", bytemuck::cast_slice(&infos)).unwrap();
         let o = gpu.storage_buffer("o", rows * heads * dim * 4).unwrap();
         let state = gpu.storage_buffer("state", rows * heads * 8).unwrap();
-        gpu.fill(&o, 0x7fc0_0000);
-        let flash =
-            gpu.kernel(&KernelKey::new("attention_flash").with("KV", kv).with("HEAD_DIM", dim)).unwrap();
-        for first in (0..length).step_by(512) {
-            let keys = 512.min(length - first);
-            let flags = if first == 0 { FIRST } else { 0 } | if first + keys == length { LAST } else { 0 };
-            let params = [
-                rows as u32,
-                0,
-                heads as u32,
-                kv_heads as u32,
-                first as u32,
-                keys as u32,
-                cache.max_pages as u32,
-                scale,
-                flags,
-            ];
-            let buffers = [&q_buffer, &cache.k, &cache.v, &o, &state, &row_buffer, &cache.table];
-            recorder.dispatch(&flash, &params, &buffers, [2, heads as u32, 1], 1.0).unwrap();
-        }
-        recorder.finish().unwrap();
-        let prefilled = gpu.read_f32(&o, 0, rows * heads * dim).unwrap();
+        let flash = |key: &KernelKey, row_step: usize, recorder: &mut Recorder| {
+            gpu.fill(&o, 0x7fc0_0000);
+            let kernel = gpu.kernel(key).unwrap();
+            for first in (0..length).step_by(512) {
+                let keys = 512.min(length - first);
+                let flags =
+                    if first == 0 { FIRST } else { 0 } | if first + keys == length { LAST } else { 0 };
+                let params = [
+                    rows as u32,
+                    0,
+                    heads as u32,
+                    kv_heads as u32,
+                    first as u32,
+                    keys as u32,
+                    cache.max_pages as u32,
+                    scale,
+                    flags,
+                ];
+                let buffers = [&q_buffer, &cache.k, &cache.v, &o, &state, &row_buffer, &cache.table];
+                let groups = [rows.div_ceil(row_step) as u32, heads as u32, 1];
+                recorder.dispatch(&kernel, &params, &buffers, groups, 1.0).unwrap();
+            }
+            recorder.finish().unwrap();
+            gpu.read_f32(&o, 0, rows * heads * dim).unwrap()
+        };
+        let prefilled: Vec<_> = Flash::choices(&gpu, kv, dim)
+            .into_iter()
+            .map(|(key, row_step)| (key.file(), flash(&key, row_step, &mut recorder)))
+            .collect();
 
         // The last row again, as a decode step would run it.
         let last = rows - 1;
@@ -196,11 +211,10 @@ fn paged_attention_is_right_over_a_long_cache_in_prefill_and_in_decoding() {
                 let at = (row * heads + head) * dim;
                 let keys = first_index + row + 1;
                 let want = reference(&q[at..at + dim], &cache.keys[kv_head], &cache.values[kv_head], keys);
-                close(
-                    &prefilled[at..at + dim],
-                    &want,
-                    &format!("prefill {kv} dim {dim} row {row} head {head}"),
-                );
+                for (file, prefilled) in &prefilled {
+                    let what = format!("{file} {kv} dim {dim} row {row} head {head}");
+                    close(&prefilled[at..at + dim], &want, &what);
+                }
                 if row == last {
                     close(
                         &decoded[head * dim..][..dim],

@@ -2,7 +2,7 @@
 //! the decoder, and must fail a gate of the f32 parity tests that the unchanged program passes.
 
 use ocelli::engine::trace::trace;
-use ocelli::gpu::{Gpu, GpuOptions, KernelEdit};
+use ocelli::gpu::{Gpu, GpuOptions, KernelEdit, Tuning};
 use ocelli::model::recipe::Recipe;
 
 use crate::support::*;
@@ -114,8 +114,24 @@ const FAULTS: &[Fault] = &[
             "min(rows[workgroup.y].index / 256u + 1u, 1u)",
         )],
     ),
+    kernel(
+        "every token sees the next one (software devices)",
+        &[("attention_lanes", "rows[own_row].index + 1u", "rows[own_row].index + 2u")],
+    ),
     kernel("gate and up swapped", &[("matmul", "silu(gate) * up", "silu(up) * gate")]),
+    kernel(
+        "gate and up swapped (software devices)",
+        &[("matmul_lanes", "silu(gate) * up", "silu(up) * gate")],
+    ),
     kernel("biases left out", &[("matmul", "const HAS_BIAS = 1u;", "const HAS_BIAS = 4u;")]),
+    kernel(
+        "biases left out (software devices)",
+        &[("matmul_lanes", "const HAS_BIAS = 1u;", "const HAS_BIAS = 4u;")],
+    ),
+    kernel(
+        "rows of the second head on the first (software devices)",
+        &[("attention_lanes", "let kv_head = head / (p.heads / p.kv_heads);", "let kv_head = 0u * head;")],
+    ),
     kernel(
         "pictures one slot off",
         &[(
@@ -127,9 +143,10 @@ const FAULTS: &[Fault] = &[
 ];
 
 /// The first gate of the parity tests that fails, with the figure that failed it.
-fn first_failed_gate(fault: &Fault) -> Option<String> {
+fn first_failed_gate(fault: &Fault, tuning: Tuning) -> Option<String> {
     let edits = fault.edits.iter().map(|&(file, find, replace)| KernelEdit { file, find, replace }).collect();
-    let gpu = Gpu::new(&GpuOptions { kernel_edits: edits, ..GpuOptions::default() }).unwrap();
+    let options = GpuOptions { kernel_edits: edits, tuning: Some(tuning), ..GpuOptions::default() };
+    let gpu = Gpu::new(&options).unwrap();
     // Its vision heads are 72 wide, its query heads share KV heads by four, its embedding is small enough for
     // epsilon to matter, and the wide picture tells rows from columns.
     let checkpoint = "ladder";
@@ -170,11 +187,20 @@ fn first_failed_gate(fault: &Fault) -> Option<String> {
 
 #[test]
 fn every_planted_fault_is_caught_and_the_program_itself_is_not() {
-    assert_eq!(first_failed_gate(&kernel("nothing", &[])), None, "the unchanged program");
+    // The kernels of software devices are tested where they can run.
+    let has_lanes = Tuning::SOFTWARE.is_possible(&gpu());
+    let tunings = [Tuning::PORTABLE, Tuning::SOFTWARE];
+    for tuning in tunings.into_iter().take(if has_lanes { 2 } else { 1 }) {
+        assert_eq!(first_failed_gate(&kernel("nothing", &[]), tuning), None, "unchanged, {tuning:?}");
+    }
     assert!(FAULTS.len() >= 10);
     let mut missed = Vec::new();
     for fault in FAULTS {
-        match first_failed_gate(fault) {
+        let is_of_lanes = fault.edits.iter().any(|(file, ..)| file.ends_with("_lanes"));
+        if is_of_lanes && !has_lanes {
+            continue;
+        }
+        match first_failed_gate(fault, tunings[usize::from(is_of_lanes)]) {
             Some(gate) => println!("| {} | {gate} |", fault.name),
             None => missed.push(fault.name),
         }

@@ -2,14 +2,12 @@
 //! many, slices. Outputs are poisoned first.
 
 use half::f16;
-use ocelli::gpu::{Gpu, Pacing, Recorder};
+use ocelli::gpu::{Gpu, GpuOptions, Pacing, Recorder, Tuning, VectorKernel};
 use ocelli::model::linear::{Epilogue, Linear, Product};
 use ocelli::model::recipe::quantise_rows;
 use ocelli::model::weights::{Matrix, MatrixSlice, WeightFormat};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
-
-use crate::support::gpu;
 
 /// A matrix on the device and its values as the device must read them.
 struct Known {
@@ -109,11 +107,34 @@ fn expected(k: &Known, x: &[f32], m: usize, epilogue: Epilogue) -> Vec<f64> {
     out
 }
 
+const EPILOGUES: [Epilogue; 4] = [Epilogue::None, Epilogue::GeluTanh, Epilogue::GeluErf, Epilogue::SwiGlu];
+
+/// Kernels by tuning, and each of them with naga's checks of every index.
 #[test]
 fn products_equal_sums_in_f64_for_every_storage_epilogue_and_shape() {
-    let gpu = gpu();
-    let mut linear = Linear::new(&gpu).unwrap();
-    let mut recorder = Recorder::new(&gpu, Pacing::HEADLESS).unwrap();
+    let rows_of_eight = Tuning { vector: VectorKernel::Strided { rows: 8 }, ..Tuning::PORTABLE };
+    for tuning in [Tuning::PORTABLE, rows_of_eight, Tuning::SOFTWARE] {
+        for checked_kernels in [false, true] {
+            let options = GpuOptions { tuning: Some(tuning), checked_kernels, ..GpuOptions::default() };
+            // The checks are the same in all epilogues.
+            let epilogues = if checked_kernels { &EPILOGUES[..1] } else { &EPILOGUES[..] };
+            check_products(&Gpu::new(&options).unwrap(), tuning, epilogues);
+        }
+    }
+    let without_subgroups = GpuOptions { without_subgroups: true, ..GpuOptions::default() };
+    let gpu = Gpu::new(&without_subgroups).unwrap();
+    assert_eq!(gpu.tuning(), Tuning::PORTABLE, "what wants subgroups is not chosen without them");
+    check_products(&gpu, Tuning::PORTABLE, &EPILOGUES);
+}
+
+fn check_products(gpu: &Gpu, tuning: Tuning, epilogues: &[Epilogue]) {
+    if !tuning.is_possible(gpu) {
+        eprintln!("this device has no subgroups of 8 to 32 lanes: {tuning:?} is not tested");
+        return;
+    }
+    assert_eq!(gpu.tuning(), tuning);
+    let mut linear = Linear::new(gpu).unwrap();
+    let mut recorder = Recorder::new(gpu, Pacing::HEADLESS).unwrap();
     let mut runner = TestRunner::deterministic();
     let mut draw = |n: usize| -> Vec<f32> {
         let strategy = proptest::collection::vec(-1f32..1f32, n);
@@ -122,6 +143,7 @@ fn products_equal_sums_in_f64_for_every_storage_epilogue_and_shape() {
     // (rows of x, outputs, inputs, slices): one row, a batch, a batch that fills no power of two, tiles and rests.
     let shapes: &[(usize, usize, usize, &[usize])] = &[
         (1, 130, 96, &[130]),
+        (1, 300, 64, &[300]),
         (3, 66, 64, &[64, 2]),
         (8, 4, 160, &[4]),
         (9, 64, 32, &[64]),
@@ -129,12 +151,12 @@ fn products_equal_sums_in_f64_for_every_storage_epilogue_and_shape() {
         (150, 70, 224, &[70]),
     ];
     for format in [WeightFormat::Int8, WeightFormat::F16, WeightFormat::F32] {
-        for epilogue in [Epilogue::None, Epilogue::GeluTanh, Epilogue::GeluErf, Epilogue::SwiGlu] {
+        for epilogue in epilogues.iter().copied() {
             for &(m, rows, cols, slices) in shapes {
                 // What is no multiple of 32 but of 8 is stored in f16 and f32 only.
                 let cols = if format == WeightFormat::Int8 { cols } else { cols + 56 };
                 let k =
-                    known(&gpu, format, rows, cols, epilogue != Epilogue::SwiGlu, &draw(rows * cols), slices);
+                    known(gpu, format, rows, cols, epilogue != Epilogue::SwiGlu, &draw(rows * cols), slices);
                 let x = draw(m * cols);
                 let x_buffer = gpu.storage_buffer_with("x", bytemuck::cast_slice(&x)).unwrap();
                 let outputs = if epilogue == Epilogue::SwiGlu { rows / 2 } else { rows };
@@ -151,7 +173,7 @@ fn products_equal_sums_in_f64_for_every_storage_epilogue_and_shape() {
                     let tolerance = if epilogue == Epilogue::SwiGlu { 2e-4 } else { 2e-5 };
                     assert!(
                         error <= tolerance * (1.0 + want.abs()),
-                        "{format:?} {epilogue:?} {m}x{rows}x{cols} [{i}]: {got} for {want}"
+                        "{tuning:?} {format:?} {epilogue:?} {m}x{rows}x{cols} [{i}]: {got} for {want}"
                     );
                 }
                 // Adding to what is there, at an offset.

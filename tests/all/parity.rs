@@ -3,6 +3,7 @@
 
 use ocelli::engine::Prepared;
 use ocelli::engine::trace::{Trace, encode_pictures, trace};
+use ocelli::gpu::{Gpu, GpuOptions, Tuning, VectorKernel};
 use ocelli::model::loaded::LoadedModel;
 use ocelli::model::recipe::Recipe;
 use ocelli::model::runner::Runner;
@@ -13,9 +14,18 @@ use crate::support::*;
 /// Largest error of vision rows in f32. Swapped GELUs move them by 1e-3 at least; rounding by 2e-5.
 const ROWS_MAX: f64 = 2e-4;
 
-fn each_case(checkpoint: &str, recipe: Recipe, mut check: impl FnMut(&Case, &Prepared, &mut LoadedModel)) {
+fn each_case(checkpoint: &str, recipe: Recipe, check: impl FnMut(&Case, &Prepared, &mut LoadedModel)) {
+    each_case_on(&gpu(), checkpoint, recipe, check);
+}
+
+fn each_case_on(
+    gpu: &Gpu,
+    checkpoint: &str,
+    recipe: Recipe,
+    mut check: impl FnMut(&Case, &Prepared, &mut LoadedModel),
+) {
     let front_end = front_end(checkpoint);
-    let mut model = load(checkpoint, recipe);
+    let mut model = load_on(gpu, checkpoint, recipe);
     for name in Case::names(checkpoint) {
         let case = Case::read(checkpoint, &name);
         let prepared = front_end.prepare(&request(&case), &|| false).unwrap();
@@ -71,7 +81,11 @@ fn vision_error(case: &Case, trace: &Trace) -> f64 {
 }
 
 fn every_stage_in_f32(checkpoint: &str) {
-    each_case(checkpoint, Recipe::F32, |case, prepared, model| {
+    every_stage_on(&gpu(), checkpoint);
+}
+
+fn every_stage_on(gpu: &Gpu, checkpoint: &str) {
+    each_case_on(gpu, checkpoint, Recipe::F32, |case, prepared, model| {
         let name = &case.name;
         let t = trace(model, prepared, 24, 128).unwrap();
         check_prompt(case, prepared, &t);
@@ -113,6 +127,24 @@ fn f32_matches_transformers_at_every_stage_plain() {
 #[test]
 fn f32_matches_transformers_at_every_stage_deep() {
     every_stage_in_f32("deep");
+}
+
+/// The other tests here run what this device runs by itself; here are the kernels that other devices run, and naga's checks.
+#[test]
+fn f32_matches_transformers_on_every_family_of_kernels_checked_and_unchecked() {
+    for (tuning, checked_kernels, without_subgroups) in [
+        (Tuning::PORTABLE, false, false),
+        (Tuning::PORTABLE, true, true),
+        (Tuning { vector: VectorKernel::Strided { rows: 8 }, ..Tuning::PORTABLE }, false, false),
+        (Tuning::SOFTWARE, true, false),
+    ] {
+        let options =
+            GpuOptions { tuning: Some(tuning), checked_kernels, without_subgroups, ..GpuOptions::default() };
+        let gpu = Gpu::new(&options).unwrap();
+        if tuning.is_possible(&gpu) {
+            every_stage_on(&gpu, "ladder");
+        }
+    }
 }
 
 /// Against the oracle with the same dequantised weights; what differs is the cache, kept in f16.

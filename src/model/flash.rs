@@ -1,0 +1,49 @@
+//! Attention of many rows at once: which kernel it runs on.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::gpu::{Gpu, Kernel, KernelKey, MatrixKernel};
+
+/// The kernel for attention of many rows, ready for one cache format and head size.
+#[derive(Clone, Debug)]
+pub struct Flash {
+    /// Compiled.
+    pub kernel: Arc<Kernel>,
+    /// Rows of one head that a workgroup takes.
+    pub rows_in_workgroup: usize,
+}
+
+impl Flash {
+    /// Compiles what this device runs for keys and values stored as `kv` (f16, f32 or dense).
+    ///
+    /// # Errors
+    /// The kernel does not compile.
+    pub fn new(gpu: &Gpu, kv: &'static str, head_dim: usize) -> Result<Self> {
+        let (key, rows_in_workgroup) = Self::choices(gpu, kv, head_dim).swap_remove(0);
+        Ok(Self { kernel: gpu.kernel(&key)?, rows_in_workgroup })
+    }
+
+    /// The key of what this device runs.
+    #[must_use]
+    pub fn key(gpu: &Gpu, kv: &'static str, head_dim: usize) -> KernelKey {
+        Self::choices(gpu, kv, head_dim).swap_remove(0).0
+    }
+
+    /// All that this device can run, with the rows of a workgroup, what it does run first; they do the same.
+    #[must_use]
+    pub fn choices(gpu: &Gpu, kv: &'static str, head_dim: usize) -> Vec<(KernelKey, usize)> {
+        let key = |file| KernelKey::new(file).with("KV", kv).with("HEAD_DIM", head_dim);
+        let mut choices = vec![(key("attention_flash"), 32)];
+        if gpu.fits_lanes() {
+            let lanes = gpu.subgroup_lanes() as usize;
+            let lanes_key = key("attention_lanes")
+                .with("LANES", lanes)
+                .with("OWN", (head_dim / 4).div_ceil(lanes))
+                .with("WIDE", u8::from(gpu.has_int64()));
+            let first = usize::from(gpu.tuning().matrix != MatrixKernel::Lanes);
+            choices.insert(first, (lanes_key, 32 / lanes * 8));
+        }
+        choices
+    }
+}

@@ -1,0 +1,235 @@
+// o[r, head] = sum_j softmax_j(scale * q[r, head] . k[j, kv_head]) v[j, kv_head]   for many rows r at once, on software
+// devices (see matmul_lanes). The same as attention_flash, with its bindings, parameters and division into dispatches,
+// without workgroup memory.
+//
+// A subgroup has eight rows of one head and goes over the keys in tiles of two for each lane. Scores: a lane has a key, and
+// the rows' values of q go to all lanes by broadcasts. Values: a lane has elements of v, and the weights go to all lanes.
+// Tiles begin at multiples of two subgroups from the first key, whatever the division: the result does not depend on it.
+//
+// Workgroup of 32. Variants: KV (f16, f32, dense), HEAD_DIM, LANES (of a subgroup: 8, 16 or 32), WIDE (64-bit integers).
+#import weights
+#if KV == dense
+#else
+#import row_info
+#endif
+
+struct Params {
+    rows: u32,
+    first_row: u32,
+    heads: u32,
+    kv_heads: u32,
+    key_first: u32,
+    key_count: u32,
+    max_pages: u32,
+    scale: f32,
+    flags: u32,
+}
+
+const FIRST = 1u;
+const LAST = 2u;
+
+@group(0) @binding(0) var<uniform> p: Params;
+#if WIDE
+@group(0) @binding(1) var<storage, read> q: array<u64>;
+@group(0) @binding(2) var<storage, read> k: array<u64>;
+@group(0) @binding(3) var<storage, read> v: array<u64>;
+#else
+@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
+#if KV == f16
+@group(0) @binding(2) var<storage, read> k: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read> v: array<vec2<u32>>;
+#else
+@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
+#endif
+#endif
+@group(0) @binding(4) var<storage, read_write> o: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> state: array<vec2<f32>>;
+#if KV == dense
+#else
+@group(0) @binding(6) var<storage, read> rows: array<RowInfo>;
+@group(0) @binding(7) var<storage, read> page_table: array<u32>;
+#import paged_kv
+#endif
+
+const VECTORS = #{HEAD_DIM}u / 4u;
+const LANES = #{LANES}u;
+
+// Where key `j`'s vectors of four begin.
+fn key_base(slot: u32, j: u32, kv_head: u32) -> u32 {
+#if KV == dense
+    return (j * p.heads + kv_head) * VECTORS;
+#else
+    return kv_vector(slot, j, kv_head);
+#endif
+}
+
+#if WIDE
+fn words(both: u64) -> vec2<u32> {
+    return vec2<u32>(u32(both & 0xfffffffflu), u32(both >> 32u));
+}
+#endif
+
+fn load_q(at: u32) -> vec4<f32> {
+#if WIDE
+    return bitcast<vec4<f32>>(vec4<u32>(words(q[at * 2u]), words(q[at * 2u + 1u])));
+#else
+    return q[at];
+#endif
+}
+
+fn load_k(at: u32) -> vec4<f32> {
+#if KV == f16
+#if WIDE
+    let pair = words(k[at]);
+#else
+    let pair = k[at];
+#endif
+    return vec4<f32>(halves(pair.x), halves(pair.y));
+#else
+#if WIDE
+    return bitcast<vec4<f32>>(vec4<u32>(words(k[at * 2u]), words(k[at * 2u + 1u])));
+#else
+    return k[at];
+#endif
+#endif
+}
+
+fn load_v(at: u32) -> vec4<f32> {
+#if KV == f16
+#if WIDE
+    let pair = words(v[at]);
+#else
+    let pair = v[at];
+#endif
+    return vec4<f32>(halves(pair.x), halves(pair.y));
+#else
+#if WIDE
+    return bitcast<vec4<f32>>(vec4<u32>(words(v[at * 2u]), words(v[at * 2u + 1u])));
+#else
+    return v[at];
+#endif
+#endif
+}
+
+@compute @workgroup_size(32)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let head = workgroup.y;
+    let kv_head = head / (p.heads / p.kv_heads);
+    let tile_row = (workgroup.x * (32u / LANES) + subgroup) * 8u;
+    if (tile_row >= p.rows) {
+        return;
+    }
+    let key_end = p.key_first + p.key_count;
+#for r 8
+    let at_#{r} = (p.first_row + min(tile_row + #{r}u, p.rows - 1u)) * p.heads + head;
+#endfor
+    // The row whose q this lane loads.
+    let own_row = p.first_row + min(tile_row + lane % 8u, p.rows - 1u);
+    let q_at = (own_row * p.heads + head) * VECTORS;
+#if KV == dense
+    let slot = 0u;
+    let tile_end = key_end;
+#else
+    let slot = rows[own_row].slot;
+    let own_end = min(rows[own_row].index + 1u, key_end);
+    // The rows of a chunk follow each other: the tile's last row sees the most keys.
+    let tile_end = subgroupBroadcast(own_end, 7u);
+#endif
+#for r 8
+#if KV == dense
+    let end_#{r} = key_end;
+#else
+    let end_#{r} = subgroupBroadcast(own_end, #{r}u);
+#endif
+    var maximum_#{r} = -1e30;
+    var sum_#{r} = 0.0;
+#for i OWN
+    var acc_#{r}_#{i} = vec4<f32>(0.0);
+#endfor
+#endfor
+    if ((p.flags & FIRST) == 0u) {
+#for r 8
+        maximum_#{r} = state[at_#{r}].x;
+        sum_#{r} = state[at_#{r}].y;
+#for i OWN
+        if (lane + #{i}u * LANES < VECTORS) {
+            acc_#{r}_#{i} = o[at_#{r} * VECTORS + lane + #{i}u * LANES];
+        }
+#endfor
+#endfor
+    }
+
+    for (var j0 = p.key_first; j0 < tile_end; j0 += 2u * LANES) {
+#for s 2
+        let j_#{s} = j0 + #{s}u * LANES + lane;
+        // Keys past the end are the last one; its score counts as none.
+        let base_#{s} = key_base(slot, min(j_#{s}, tile_end - 1u), kv_head);
+#for r 8
+        var score_#{r}_#{s} = 0.0;
+#endfor
+#endfor
+        for (var i = 0u; i < VECTORS; i += 1u) {
+            let q_four = load_q(q_at + i);
+#for s 2
+            let k_#{s} = load_k(base_#{s} + i);
+#endfor
+#for r 8
+#for e 4
+            {
+                let value = subgroupBroadcast(q_four[#{e}], #{r}u);
+                score_#{r}_0 = fma(k_0[#{e}], value, score_#{r}_0);
+                score_#{r}_1 = fma(k_1[#{e}], value, score_#{r}_1);
+            }
+#endfor
+#endfor
+        }
+#for r 8
+        score_#{r}_0 = select(-1e30, score_#{r}_0 * p.scale, j_0 < end_#{r});
+        score_#{r}_1 = select(-1e30, score_#{r}_1 * p.scale, j_1 < end_#{r});
+        let next_#{r} = max(maximum_#{r}, subgroupMax(max(score_#{r}_0, score_#{r}_1)));
+        let weight_#{r}_0 = select(0.0, exp(score_#{r}_0 - next_#{r}), score_#{r}_0 > -1e29);
+        let weight_#{r}_1 = select(0.0, exp(score_#{r}_1 - next_#{r}), score_#{r}_1 > -1e29);
+        let decay_#{r} = exp(maximum_#{r} - next_#{r});
+        sum_#{r} = fma(sum_#{r}, decay_#{r}, subgroupAdd(weight_#{r}_0 + weight_#{r}_1));
+        maximum_#{r} = next_#{r};
+#for i OWN
+        acc_#{r}_#{i} *= decay_#{r};
+#endfor
+#endfor
+#for s 2
+#for c LANES
+        {
+            let base = subgroupBroadcast(base_#{s}, #{c}u);
+#for i OWN
+            let v_#{i} = load_v(base + min(lane + #{i}u * LANES, VECTORS - 1u));
+#endfor
+#for r 8
+            let weight_#{r} = subgroupBroadcast(weight_#{r}_#{s}, #{c}u);
+#for i OWN
+            acc_#{r}_#{i} = fma(vec4<f32>(weight_#{r}), v_#{i}, acc_#{r}_#{i});
+#endfor
+#endfor
+        }
+#endfor
+#endfor
+    }
+
+#for r 8
+    if (tile_row + #{r}u < p.rows) {
+        if (lane == 0u) {
+            state[at_#{r}] = vec2<f32>(maximum_#{r}, sum_#{r});
+        }
+        let divisor = select(1.0, 1.0 / sum_#{r}, (p.flags & LAST) != 0u);
+#for i OWN
+        if (lane + #{i}u * LANES < VECTORS) {
+            o[at_#{r} * VECTORS + lane + #{i}u * LANES] = acc_#{r}_#{i} * divisor;
+        }
+#endfor
+    }
+#endfor
+}
