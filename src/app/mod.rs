@@ -41,6 +41,8 @@ mod status_ui;
 mod style;
 pub mod texts;
 mod top_bar_ui;
+#[cfg(all(unix, not(target_os = "macos")))]
+mod unseen;
 pub mod viewer;
 mod viewing;
 mod window;

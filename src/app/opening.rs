@@ -168,6 +168,8 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
             "Ocelli",
             native,
             Box::new(move |creation| {
+                #[cfg(all(unix, not(target_os = "macos")))]
+                super::unseen::watch(creation);
                 let ctx = creation.egui_ctx.clone();
                 gpu.when_lost(move || ctx.request_repaint());
                 let ctx = creation.egui_ctx.clone();
