@@ -15,6 +15,7 @@ use super::window::{WAKE_DELAY, WindowApp};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, GpuOptions};
+use crate::model::calibration;
 use crate::model::memory::Room;
 use crate::model::recipe::Recipe;
 use crate::remote::Keys;
@@ -130,6 +131,7 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
     const DOING: &str = "opening the window";
     let start = Instant::now();
     let gpu = Gpu::new(&options.gpu)?;
+    let _ = calibration::apply_remembered(&gpu);
     let adapter = gpu.adapter_name().to_owned();
     let preferences = places.preferences.as_deref().map(Preferences::read).unwrap_or_default();
     let mut viewport = ViewportBuilder::default()

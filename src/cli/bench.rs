@@ -1,10 +1,14 @@
 //! `ocelli bench`: speed and memory of a model on this machine, each figure beside the device's own limit.
 
+mod bare;
+mod sweep;
+
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::{ModelArgs, print, print_json, say};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, KernelTime, Recorder, measure_read_bandwidth};
+use crate::gpu::{Gpu, KernelTime, Recorder, Tuning, measure_read_bandwidth};
+use crate::model::calibration;
 use crate::model::kv_cache::PAGE_TOKENS;
 use crate::model::linear::MAX_BATCH;
 use crate::model::loaded::{LoadedModel, MemoryPlan};
@@ -42,6 +46,19 @@ pub struct BenchArgs {
     #[arg(long)]
     pub profile: bool,
 
+    /// Measure again which kernels are the fastest on this device, and keep the choice for this and other commands
+    #[arg(long)]
+    pub tune: bool,
+
+    /// Measure along the context (to 32768 tokens), the prompt (to 4096), the batch (to 8) and the picture (to 1792 pixels), as
+    /// far as --context allows, instead of one point
+    #[arg(long)]
+    pub sweep: bool,
+
+    /// Times each part is measured; the median is reported
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub repeat: usize,
+
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -74,6 +91,20 @@ pub struct BenchReport {
     pub ttft_ms: f64,
     /// Bytes a decode step reads: weights, and keys and values at the middle of the answer.
     pub bytes_per_token: usize,
+    /// Tokens a second if a step were its matrix products alone, on the same kernels in the same run.
+    pub decode_bare_tok_s: f64,
+    /// The ratio of the two.
+    pub decode_share: f64,
+    /// Prompt tokens a second if prefill were its matrix products alone.
+    pub prefill_bare_tok_s: f64,
+    /// The ratio of the two.
+    pub prefill_share: f64,
+    /// The tower's matrix products alone, milliseconds.
+    pub vision_bare_ms: Option<f64>,
+    /// The ratio of the two.
+    pub vision_share: Option<f64>,
+    /// The kernels that matrix products ran on.
+    pub tuning: Tuning,
     /// Those bytes a second, GB/s.
     pub decode_gb_s: f64,
     /// The device's own read bandwidth, GB/s.
@@ -127,6 +158,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let size = parse_size(&args.image_size)?;
     let options = args.model.load_options()?;
     let (gpu, source) = args.model.open()?;
+    if args.tune || !calibration::apply_remembered(&gpu) {
+        tune(&gpu)?;
+    }
     say("measuring the device's read bandwidth");
     let copy_gb_s = measure_read_bandwidth(&gpu)?;
     say("loading");
@@ -143,6 +177,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     };
     let size = patches(size, &model)?;
     let mut bench = Bench { gpu: &gpu, model: &mut model, random: Random::new(), size, loading };
+    if args.sweep {
+        return bench.sweep(args.new_tokens, args.json).map(drop);
+    }
     let report = bench.measure(args, &source.name, copy_gb_s)?;
     if args.json {
         return print_json(&report);
@@ -160,7 +197,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     }
     print(&format!(
         "adapter    {} ({})\nmodel      {} {}\nload       {:.1} s\nvision     {vision}\nprefill    {:.1} tok/s\ndecode     {:.2} tok/s, \
-         batch {}\nttft       {:.0} ms\nbandwidth  {:.2} of {:.2} GB/s ({:.0} %), {:.2} GB a step\nmemory     {:.0} MB on the device ({:.0} announced, {:.0} made by loading, {} resident), peak {} MB resident\n",
+         batch {}\nttft       {:.0} ms\nproducts   {:.0} % of decoding, {:.0} % of prefill, {} of vision are matrix products\nbandwidth  {:.2} of {:.2} GB/s ({:.0} %), {:.2} GB a step\nmemory     {:.0} MB on the device ({:.0} announced, {:.0} made by loading, {} resident), peak {} MB resident\n",
         report.adapter,
         report.driver,
         report.model,
@@ -170,6 +207,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         report.decode_tok_s,
         report.batch,
         report.ttft_ms,
+        report.decode_share * 100.0,
+        report.prefill_share * 100.0,
+        report.vision_share.map_or("-".to_owned(), |share| format!("{:.0} %", share * 100.0)),
         report.decode_gb_s,
         report.copy_gb_s,
         report.bandwidth_share * 100.0,
@@ -180,6 +220,30 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         report.loading.grown_mb.map_or("?".to_owned(), |mb| format!("{mb:.0}")),
         report.peak_rss_mb.map_or("?".to_owned(), |mb| format!("{mb:.0}")),
     ))
+}
+
+/// Measures which kernels are the fastest, says what was found, and keeps it.
+fn tune(gpu: &Gpu) -> Result<()> {
+    say("measuring which kernels are the fastest");
+    let (tuning, candidates) = calibration::calibrate(gpu)?;
+    for candidate in candidates {
+        let [rows, outputs, inputs] = candidate.shape;
+        say(&format!("{:9.2} ms  {rows} x {inputs} -> {outputs}  {}", candidate.ms, candidate.kernel));
+    }
+    gpu.set_tuning(tuning);
+    match calibration::remember(gpu, tuning) {
+        Ok(file) => say(&format!("kept in {}", file.display())),
+        // The figures are right all the same.
+        Err(error) => say(&format!("note: {error}")),
+    }
+    Ok(())
+}
+
+/// The middle of an odd number of measurements, the upper middle of an even one.
+fn median(mut measure: impl FnMut() -> Result<f64>, times: usize) -> Result<f64> {
+    let mut all = (0..times.max(1)).map(|_| measure()).collect::<Result<Vec<_>>>()?;
+    all.sort_by(f64::total_cmp);
+    Ok(all.get(all.len() / 2).copied().unwrap_or(f64::NAN))
 }
 
 const IMAGE_SIZE: &str = "reading --image-size";
@@ -259,19 +323,34 @@ impl Bench<'_> {
             // The first run makes kernels and working memory.
             self.encode()?;
             say("vision");
-            vision_ms = Some(self.encode()?);
+            vision_ms = Some(median(|| self.encode(), args.repeat)?);
         }
         say("prefill");
-        let mut prefill_secs = 0.0;
-        for &slot in &slots {
-            prefill_secs += self.session(slot, slot * (needed / args.batch), prompt, image_tokens)?;
+        let each = needed / args.batch;
+        for &slot in &slots[1..] {
+            self.session(slot, slot * each, prompt, image_tokens)?;
         }
+        let prefill_secs = median(|| self.session(0, 0, prompt, image_tokens), args.repeat)?;
         say("decode");
-        let decode_secs = self.decode(&slots, prompt, args.new_tokens)?;
+        let decode_secs = median(
+            || {
+                for &slot in &slots {
+                    self.place(slot, slot * each, prompt);
+                }
+                self.decode(&slots, prompt, args.new_tokens)
+            },
+            args.repeat,
+        )?;
+        say("their matrix products alone");
+        let bare_decode_secs = self.bare_decode(args.batch, 2 * args.repeat + 1)?;
+        let bare_prefill_secs = median(|| self.bare_prefill(prompt), args.repeat)?;
+        let vision_bare_ms = match self.size {
+            Some((gh, gw)) => Some(median(|| self.bare_vision(gh * gw), args.repeat)? * 1e3),
+            None => None,
+        };
         let bytes_per_token = self.model.bytes_per_token(prompt + args.new_tokens / 2);
         let steps_per_sec = args.new_tokens as f64 / decode_secs;
         let decode_gb_s = bytes_per_token as f64 * steps_per_sec / 1e9;
-        let first_session_secs = prefill_secs / args.batch as f64;
         let kernels = if args.profile { self.profile(&slots, prompt, image_tokens)? } else { Vec::new() };
         Ok(BenchReport {
             kernels,
@@ -282,10 +361,17 @@ impl Bench<'_> {
             load_s: self.model.load_secs,
             vision_ms,
             image_tokens,
-            prefill_tok_s: (prompt * args.batch) as f64 / prefill_secs,
+            prefill_tok_s: prompt as f64 / prefill_secs,
+            prefill_bare_tok_s: prompt as f64 / bare_prefill_secs,
+            prefill_share: bare_prefill_secs / prefill_secs,
+            decode_bare_tok_s: args.batch as f64 / bare_decode_secs,
+            decode_share: bare_decode_secs * steps_per_sec,
+            vision_bare_ms,
+            vision_share: vision_bare_ms.zip(vision_ms).map(|(bare, all)| bare / all),
+            tuning: self.gpu.tuning(),
             decode_tok_s: steps_per_sec * args.batch as f64,
             batch: args.batch,
-            ttft_ms: vision_ms.unwrap_or(0.0) + first_session_secs * 1e3,
+            ttft_ms: vision_ms.unwrap_or(0.0) + prefill_secs * 1e3,
             bytes_per_token,
             decode_gb_s,
             copy_gb_s,
@@ -351,11 +437,8 @@ impl Bench<'_> {
         tokens: usize,
         image_tokens: usize,
     ) -> Result<f64> {
+        self.pages(slot, first_token);
         let model = &mut *self.model;
-        let pages: Vec<u32> = (0..model.cache.pages - first_token / PAGE_TOKENS)
-            .filter_map(|p| u32::try_from(first_token / PAGE_TOKENS + p).ok())
-            .collect();
-        model.cache.write_page_table(slot, 0, &pages);
         model.sampler.begin(slot, &Sampling::GREEDY, &[], &[]);
         let vocab = model.config.text.vocab_size;
         let word = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -383,6 +466,29 @@ impl Bench<'_> {
         model.sampler.sample(&mut model.recorder, model.text.rows(), last, model.text.logits(), 1)?;
         model.recorder.finish()?;
         Ok(start.elapsed().as_secs_f64())
+    }
+
+    /// A slot's pages begin at page `first_token / 64`.
+    fn pages(&mut self, slot: usize, first_token: usize) {
+        let first = first_token / PAGE_TOKENS;
+        let pages: Vec<u32> =
+            (first..self.model.cache.pages).filter_map(|page| u32::try_from(page).ok()).collect();
+        self.model.cache.write_page_table(slot, 0, &pages);
+    }
+
+    /// Puts a session behind its first `length` tokens, which are in the cache, as after prefill.
+    fn place(&mut self, slot: usize, first_token: usize, length: usize) {
+        self.pages(slot, first_token);
+        let word = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let row = RowInfo {
+            token: word(slot + 1),
+            position: [word(length); 3],
+            index: word(length),
+            slot: word(slot),
+            ..RowInfo::default()
+        };
+        self.model.sampler.begin(slot, &Sampling::GREEDY, &[], &[]);
+        self.model.sampler.set_state(slot, &row);
     }
 
     /// Decodes `steps` steps with a few in flight, seconds.

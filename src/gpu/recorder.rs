@@ -477,6 +477,11 @@ impl Recorder {
         self.gpu.check()
     }
 
+    /// Takes its buffers off the device's count, before it is dropped.
+    pub fn free(&self) {
+        self.gpu.uncount_bytes(RECORDER_BYTES as u64);
+    }
+
     /// Forgets what is recorded and not submitted, and the bind groups, which keep freed buffers alive.
     pub fn forget(&mut self) {
         self.ops.clear();

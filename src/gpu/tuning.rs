@@ -3,7 +3,7 @@
 
 use super::device::Gpu;
 use super::kernels::KernelKey;
-use super::recorder::{Pacing, RECORDER_BYTES, Recorder};
+use super::recorder::{Pacing, Recorder};
 use crate::error::Result;
 
 /// The kernel for products of one to eight rows: decoding.
@@ -71,6 +71,7 @@ pub(super) fn probe_subgroup_size(gpu: &Gpu) -> Result<u32> {
     recorder.dispatch(&kernel, &[0], &[&size], [1, 1, 1], 1.0)?;
     recorder.finish()?;
     let bytes = gpu.read_bytes(&size, 0, 4)?;
-    gpu.uncount_bytes(size.size() + RECORDER_BYTES as u64);
+    recorder.free();
+    gpu.uncount_bytes(size.size());
     Ok(bytes.first_chunk().map_or(1, |b| u32::from_le_bytes(*b)))
 }

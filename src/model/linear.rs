@@ -112,12 +112,25 @@ impl Linear {
     /// # Errors
     /// Memory is short.
     pub fn new(gpu: &Gpu) -> Result<Self> {
+        Self::with(gpu, gpu.tuning())
+    }
+
+    /// The same with a choice of kernels that this device can run ([`Tuning::is_possible`]).
+    ///
+    /// # Errors
+    /// Memory is short.
+    pub fn with(gpu: &Gpu, tuning: Tuning) -> Result<Self> {
         Ok(Self {
             gpu: gpu.clone(),
-            tuning: gpu.tuning(),
+            tuning,
             kernels: HashMap::new(),
             no_bias: gpu.storage_buffer("no bias", 16)?,
         })
+    }
+
+    /// Takes its buffers off the device's count, before it is dropped.
+    pub(super) fn free(&self) {
+        self.gpu.uncount_bytes(self.no_bias.size());
     }
 
     /// The key of the kernel for `batch` rows (0: many) that this device runs.

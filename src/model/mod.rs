@@ -2,6 +2,7 @@
 //! device. Knows `gpu`; knows nothing of chats, sessions or windows.
 
 pub mod builtin;
+pub mod calibration;
 pub mod checkpoint;
 pub mod clip;
 pub mod config;

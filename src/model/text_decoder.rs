@@ -310,6 +310,13 @@ impl TextDecoder {
         layers + self.head.as_ref().unwrap_or(&self.embedding).bytes()
     }
 
+    /// The matrices that every row goes through, and the head, which only rows whose token is wanted do.
+    #[must_use]
+    pub fn matrices(&self) -> (Vec<&Matrix>, &Matrix) {
+        let body = self.layers.iter().flat_map(|l| [&l.qkv, &l.o, &l.gate_up, &l.down]).collect();
+        (body, self.head.as_ref().unwrap_or(&self.embedding))
+    }
+
     /// Fills every activation with a word; tests poison them with NaN.
     pub fn fill(&self, value: u32) {
         let b = &self.buffers;

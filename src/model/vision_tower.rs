@@ -180,6 +180,14 @@ impl VisionTower {
         keys
     }
 
+    /// The matrices that every patch goes through, and those that every merged token does.
+    #[must_use]
+    pub fn matrices(&self) -> (Vec<&Matrix>, Vec<&Matrix>) {
+        let blocks = self.blocks.iter().flat_map(|b| [&b.q, &b.k, &b.v, &b.proj, &b.fc1, &b.fc2]);
+        let mergers = self.deepstack.iter().chain([&self.merger]).flat_map(|m| [&m.fc1, &m.fc2]);
+        ([&self.patch_embed].into_iter().chain(blocks).collect(), mergers.collect())
+    }
+
     /// The largest frame, in merged tokens, whose rows fit into the device's bindings.
     #[must_use]
     pub fn most_tokens_per_frame(&self) -> usize {

@@ -1,0 +1,166 @@
+//! Which kernels for matrix products are the fastest on a device: measured once, kept by adapter and driver.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::linear::{Linear, Product};
+use super::weights::{Matrix, MatrixSlice, WeightFormat};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, MatrixKernel, Pacing, Recorder, Tuning, VectorKernel};
+
+/// What one choice reached.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Candidate {
+    /// The choice.
+    pub kernel: String,
+    /// The product measured: rows of x, outputs, inputs.
+    pub shape: [usize; 3],
+    /// The best of five, milliseconds.
+    pub ms: f64,
+}
+
+/// The shapes of Qwen3-VL-2B: one row through its largest matrix, and a chunk of a prompt through a square one.
+const VECTOR_SHAPE: [usize; 3] = [1, 12288, 2048];
+const MATRIX_SHAPE: [usize; 3] = [128, 2048, 2048];
+
+/// Measures every choice this device can run, in int8, and returns the fastest; takes a second or a few, most of it the
+/// driver compiling. Changes nothing: see [`Gpu::set_tuning`] and [`remember`].
+///
+/// # Errors
+/// Memory is short or the device failed.
+pub fn calibrate(gpu: &Gpu) -> Result<(Tuning, Vec<Candidate>)> {
+    let vectors = [VectorKernel::Strided { rows: 4 }, VectorKernel::Strided { rows: 8 }, VectorKernel::Lanes]
+        .map(|vector| Tuning { vector, ..Tuning::PORTABLE });
+    let matrices =
+        [MatrixKernel::Tiles, MatrixKernel::Lanes].map(|matrix| Tuning { matrix, ..Tuning::PORTABLE });
+    let mut seen = Vec::new();
+    let mut fastest =
+        |choices: &[Tuning], shape: [usize; 3], name: &dyn Fn(&Tuning) -> String| -> Result<Tuning> {
+            let product = Measured::new(gpu, shape)?;
+            let mut best: Option<(f64, Tuning)> = None;
+            for &choice in choices.iter().filter(|choice| choice.is_possible(gpu)) {
+                let ms = product.best_of(gpu, choice, 5)?;
+                seen.push(Candidate { kernel: name(&choice), shape, ms });
+                if best.is_none_or(|(least, _)| ms < least) {
+                    best = Some((ms, choice));
+                }
+            }
+            product.free(gpu);
+            Ok(best.map_or(Tuning::PORTABLE, |(_, choice)| choice))
+        };
+    let vector = fastest(&vectors, VECTOR_SHAPE, &|t| format!("{:?}", t.vector))?.vector;
+    let matrix = fastest(&matrices, MATRIX_SHAPE, &|t| format!("{:?}", t.matrix))?.matrix;
+    Ok((Tuning { vector, matrix }, seen))
+}
+
+/// A product of random int8 weights, ready to run again and again.
+struct Measured {
+    matrix: Matrix,
+    x: wgpu::Buffer,
+    y: wgpu::Buffer,
+    rows: usize,
+}
+
+impl Measured {
+    fn new(gpu: &Gpu, [rows, outputs, inputs]: [usize; 3]) -> Result<Self> {
+        let data = gpu.storage_buffer("calibration weights", outputs * inputs)?;
+        let scales = gpu.storage_buffer("calibration scales", outputs * inputs / 16)?;
+        let x = gpu.storage_buffer("calibration input", rows * inputs * 4)?;
+        let y = gpu.storage_buffer("calibration output", rows * outputs * 4)?;
+        // Speed does not depend on what the numbers are, as long as they are numbers.
+        gpu.fill(&data, 0x1357_9bdf);
+        gpu.fill(&scales, 0x2c00_2c00);
+        gpu.fill(&x, 0x3f00_0000);
+        let slice = MatrixSlice { first_row: 0, rows: outputs, data, scales: Some(scales) };
+        let matrix = Matrix {
+            rows: outputs,
+            cols: inputs,
+            format: WeightFormat::Int8,
+            slices: vec![slice],
+            bias: None,
+        };
+        Ok(Self { matrix, x, y, rows })
+    }
+
+    /// Milliseconds of the best run; the first one, which compiles, does not count.
+    fn best_of(&self, gpu: &Gpu, tuning: Tuning, runs: usize) -> Result<f64> {
+        let mut linear = Linear::with(gpu, tuning)?;
+        let mut recorder = Recorder::new(gpu, Pacing::HEADLESS)?;
+        let mut best = f64::INFINITY;
+        // Several in one submission, so that submitting does not count.
+        let repeats = if self.rows == 1 { 4 } else { 1 };
+        for run in 0..=runs {
+            let began = Instant::now();
+            for _ in 0..repeats {
+                linear.record(&mut recorder, &self.matrix, &Product::new(&self.x, &self.y, self.rows))?;
+            }
+            recorder.finish()?;
+            if run > 0 {
+                best = best.min(began.elapsed().as_secs_f64() * 1e3 / f64::from(repeats));
+            }
+        }
+        recorder.free();
+        linear.free();
+        Ok(best)
+    }
+
+    fn free(&self, gpu: &Gpu) {
+        let slices = self.matrix.slices.iter();
+        let weights: u64 =
+            slices.map(|s| s.data.size() + s.scales.as_ref().map_or(0, wgpu::Buffer::size)).sum();
+        gpu.uncount_bytes(weights + self.x.size() + self.y.size());
+    }
+}
+
+const FILE: &str = "tuning.json";
+
+/// The file of measured choices, in the system's place for what can be made again; `OCELLI_TUNING` names another.
+fn file() -> Option<PathBuf> {
+    if let Some(file) = std::env::var_os("OCELLI_TUNING").filter(|file| !file.is_empty()) {
+        return Some(file.into());
+    }
+    directories::ProjectDirs::from("", "", "ocelli").map(|dirs| dirs.cache_dir().join(FILE))
+}
+
+/// A driver's update measures anew.
+fn name_of(gpu: &Gpu) -> String {
+    let summary = gpu.summary();
+    format!("{} | {} | {}", summary.name, summary.backend, summary.driver)
+}
+
+fn read(file: &Path) -> BTreeMap<String, Tuning> {
+    let text = std::fs::read(file).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// Has the device run what was measured on this adapter and driver; false where nothing was. A damaged file counts as none.
+#[must_use]
+pub fn apply_remembered(gpu: &Gpu) -> bool {
+    let Some(tuning) = file().and_then(|file| read(&file).remove(&name_of(gpu))) else { return false };
+    gpu.set_tuning(tuning);
+    true
+}
+
+/// Keeps what was measured on this adapter and driver.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn remember(gpu: &Gpu, tuning: Tuning) -> Result<PathBuf> {
+    const DOING: &str = "keeping the measured choice of kernels";
+    let file = file().ok_or_else(|| {
+        Error::new(DOING, "this system has no home folder").help("set OCELLI_TUNING to a file")
+    })?;
+    let mut all = read(&file);
+    all.insert(name_of(gpu), tuning);
+    let text = serde_json::to_vec_pretty(&all).map_err(|e| Error::new(DOING, e))?;
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).map_err(|e| Error::new(DOING, e).at_path(folder))?;
+    }
+    // Whole or not at all: another program may be reading it.
+    let part = file.with_extension("part");
+    std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, &file)).map_err(|e| {
+        Error::new(DOING, e).at_path(&file).help("set OCELLI_TUNING to a file that can be written")
+    })?;
+    Ok(file)
+}
