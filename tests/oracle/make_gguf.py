@@ -71,21 +71,21 @@ def read(folder: Path) -> tuple[dict, dict]:
     return json.loads((folder / "config.json").read_text()), weights
 
 
-def stored(name: str, value: np.ndarray, kind: str) -> tuple[np.ndarray, TYPES]:
-    """The element type a tensor gets, and its bytes."""
-    if value.ndim == 1 or "norm" in name:
-        return value.astype(np.float32), TYPES.F32
-    if kind == "Q8_0" and value.shape[-1] % 32:
+def element_type(name: str, shape: tuple[int, ...], kind: str) -> TYPES:
+    """The element type a tensor gets in a file of a kind."""
+    if len(shape) == 1 or "norm" in name:
+        return TYPES.F32
+    if kind == "Q8_0" and shape[-1] % 32:
         kind = "F16"
     # Convolutions are not quantised, and positions are added in f32.
     if name.startswith(("v.patch_embd", "v.position_embd")):
         kind = "F16" if kind == "F16" and name.startswith("v.patch_embd") else "F32"
-    return gguf.quants.quantize(value, TYPES[kind]), TYPES[kind]
+    return TYPES[kind]
 
 
 def put(writer: gguf.GGUFWriter, name: str, value: np.ndarray, kind: str) -> None:
-    data, dtype = stored(name, np.ascontiguousarray(value), kind)
-    writer.add_tensor(name, data, raw_dtype=dtype)
+    dtype = element_type(name, value.shape, kind)
+    writer.add_tensor(name, gguf.quants.quantize(np.ascontiguousarray(value), dtype), raw_dtype=dtype)
 
 
 def finish(writer: gguf.GGUFWriter) -> None:
@@ -138,14 +138,13 @@ def template(folder: Path) -> str:
     raise SystemExit(f"{folder} has no chat template")
 
 
-def write_text(name: str, kind: str, path: Path) -> None:
-    folder = FIXTURES / name / "model"
-    config, weights = read(folder)
+def text_writer(path: Path, name: str, folder: Path, config: dict, kind: str) -> gguf.GGUFWriter:
+    """A text file's writer with all its keys."""
     text = config["text_config"]
     rope = text.get("rope_parameters") or text["rope_scaling"]
     writer = gguf.GGUFWriter(path, "qwen3vl")
     writer.add_type("model")
-    writer.add_name(f"Ocelli oracle {name}")
+    writer.add_name(name)
     writer.add_block_count(text["num_hidden_layers"])
     writer.add_context_length(text["max_position_embeddings"])
     writer.add_embedding_length(text["hidden_size"])
@@ -161,31 +160,41 @@ def write_text(name: str, kind: str, path: Path) -> None:
     writer.add_num_deepstack_layers(len(config["vision_config"]["deepstack_visual_indexes"]))
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     add_tokenizer(writer, folder, text["vocab_size"])
+    return writer
+
+
+def text_name(hub: str, config: dict) -> str:
+    """The name of a text tensor of the hub."""
+    if hub == "model.language_model.embed_tokens.weight":
+        new = "token_embd.weight"
+    elif hub == "model.language_model.norm.weight":
+        new = "output_norm.weight"
+    elif hub == "lm_head.weight":
+        new = "output.weight"
+    else:
+        layer, rest = hub.removeprefix("model.language_model.layers.").split(".", 1)
+        part, which = rest.rsplit(".", 1)
+        new = f"blk.{layer}.{TEXT[part]}.{which}"
+    return checked(hub, new, config["text_config"]["num_hidden_layers"])
+
+
+def write_text(name: str, kind: str, path: Path) -> None:
+    folder = FIXTURES / name / "model"
+    config, weights = read(folder)
+    writer = text_writer(path, f"Ocelli oracle {name}", folder, config, kind)
     for hub, value in weights.items():
-        if hub.startswith("model.visual."):
-            continue
-        if hub == "model.language_model.embed_tokens.weight":
-            new = "token_embd.weight"
-        elif hub == "model.language_model.norm.weight":
-            new = "output_norm.weight"
-        elif hub == "lm_head.weight":
-            new = "output.weight"
-        else:
-            layer, rest = hub.removeprefix("model.language_model.layers.").split(".", 1)
-            part, which = rest.rsplit(".", 1)
-            new = f"blk.{layer}.{TEXT[part]}.{which}"
-        put(writer, checked(hub, new, text["num_hidden_layers"]), value, kind)
+        if not hub.startswith("model.visual."):
+            put(writer, text_name(hub, config), value, kind)
     finish(writer)
 
 
-def write_vision(name: str, kind: str, path: Path) -> None:
-    folder = FIXTURES / name / "model"
-    config, weights = read(folder)
+def vision_writer(path: Path, name: str, folder: Path, config: dict, kind: str) -> gguf.GGUFWriter:
+    """A vision file's writer with all its keys."""
     vision = config["vision_config"]
     deepstack = vision["deepstack_visual_indexes"]
     writer = gguf.GGUFWriter(path, "clip")
     writer.add_type("mmproj")
-    writer.add_name(f"Ocelli oracle {name}")
+    writer.add_name(name)
     writer.add_file_type(FILE_TYPES[kind])
     writer.add_clip_has_vision_encoder(True)
     writer.add_vision_projection_dim(vision["out_hidden_size"])
@@ -203,29 +212,39 @@ def write_vision(name: str, kind: str, path: Path) -> None:
     writer.add_vision_spatial_merge_size(vision["spatial_merge_size"])
     writer.add_vision_attention_layernorm_eps(config["text_config"]["rms_norm_eps"])
     writer.add_vision_is_deepstack_layers([n in deepstack for n in range(vision["depth"])])
+    return writer
+
+
+def vision_names(hub: str, config: dict) -> list[str]:
+    """The name of a vision tensor of the hub; two for the patch kernel, one of each temporal slice."""
+    vision = config["vision_config"]
+    deepstack = vision["deepstack_visual_indexes"]
+    part, which = hub.removeprefix("model.visual.").rsplit(".", 1)
+    if part == "patch_embed.proj":
+        new = "v.patch_embd"
+    elif part == "pos_embed":
+        new = "v.position_embd"
+    elif part.startswith("blocks."):
+        _, block, rest = part.split(".", 2)
+        new = f"v.blk.{block}.{BLOCK[rest]}"
+    elif part.startswith("deepstack_merger_list."):
+        _, index, rest = part.split(".", 2)
+        new = f"v.deepstack.{deepstack[int(index)]}.{rest.removeprefix('linear_')}"
+    else:
+        new = MERGER[part.removeprefix("merger.")]
+    new = checked(hub, f"{new}.{which}", vision["depth"])
+    return [new, f"{new}.1"] if new == "v.patch_embd.weight" else [new]
+
+
+def write_vision(name: str, kind: str, path: Path) -> None:
+    folder = FIXTURES / name / "model"
+    config, weights = read(folder)
+    writer = vision_writer(path, f"Ocelli oracle {name}", folder, config, kind)
     for hub, value in weights.items():
-        if not hub.startswith("model.visual."):
-            continue
-        part, which = hub.removeprefix("model.visual.").rsplit(".", 1)
-        if part == "patch_embed.proj":
-            checked(hub, f"v.patch_embd.{which}", vision["depth"])
-            if which == "bias":
-                put(writer, "v.patch_embd.bias", value, kind)
-            else:
-                put(writer, "v.patch_embd.weight", value[:, :, 0], kind)
-                put(writer, "v.patch_embd.weight.1", value[:, :, 1], kind)
-            continue
-        if part == "pos_embed":
-            new = "v.position_embd"
-        elif part.startswith("blocks."):
-            _, block, rest = part.split(".", 2)
-            new = f"v.blk.{block}.{BLOCK[rest]}"
-        elif part.startswith("deepstack_merger_list."):
-            _, index, rest = part.split(".", 2)
-            new = f"v.deepstack.{deepstack[int(index)]}.{rest.removeprefix('linear_')}"
-        else:
-            new = MERGER[part.removeprefix("merger.")]
-        put(writer, checked(hub, f"{new}.{which}", vision["depth"]), value, kind)
+        if hub.startswith("model.visual."):
+            names = vision_names(hub, config)
+            for slice, new in enumerate(names):
+                put(writer, new, value[:, :, slice] if len(names) > 1 else value, kind)
     finish(writer)
 
 
