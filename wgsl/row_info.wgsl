@@ -12,5 +12,6 @@ struct RowInfo {
     slot: u32,
     // Random draws made so far.
     draws: u32,
-    unused: u32,
+    // 1: one of several rows of its slot (a verify pass); the sampler leaves the slot's state alone.
+    verify: u32,
 }

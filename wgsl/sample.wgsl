@@ -8,7 +8,8 @@
 //
 // rows [..] RowInfo: the rows that produced the logits, from row first_row on; logits [batch, vocab] f32;
 // settings [8] by slot; counts [8, vocab]: bit 31 = in the prompt, the rest = times generated;
-// states [8] RowInfo by slot: becomes the next row; records [batch, 48] words: id, log-probability, flags,
+// states [8] RowInfo by slot: becomes the next row, except for rows of a verify pass, where the processor knows which of
+// a slot's rows is the last good one; records [batch, 48] words: id, log-probability, flags,
 // index, rank, entropy in nats, two unused, 20 ids, 20 log-probabilities (of the unmodified distribution,
 // most likely first).
 #import row_info
@@ -428,6 +429,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     records[at + 3u] = row.index;
     records[at + 4u] = ahead;
     records[at + 5u] = bitcast<u32>(entropy);
+    if (row.verify != 0u) {
+        return;
+    }
     let position = max(row.t, max(row.h, row.w)) + 1u;
     states[slot] = RowInfo(id, position, position, position, row.index + 1u, slot, row.draws + 1u, 0u);
 }

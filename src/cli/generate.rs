@@ -11,7 +11,8 @@ use super::{ModelArgs, elsewhere, print, print_json, say};
 use crate::chat::message::{ImageSource, Message, Part, Role, VideoSource};
 use crate::chat::openai::parse_conversation;
 use crate::engine::{
-    AnswerEvent, Engine, LoadEvent, LoadRequest, ModelInfo, Request, StopReason, Summary, TokenEvent,
+    AnswerEvent, Engine, LoadEvent, LoadRequest, ModelInfo, Request, Speculation, StopReason, Summary,
+    TokenEvent,
 };
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -71,6 +72,11 @@ pub struct GenerateArgs {
     /// Image tokens a picture may take, as MIN-MAX or MAX; the model's own limits otherwise
     #[arg(long, value_name = "MIN-MAX")]
     pub image_tokens: Option<TokenLimits>,
+
+    /// Guess tokens ahead from the prompt and the answer so far, and check several in one pass: auto (where it is faster) or off;
+    /// the answer is the same
+    #[arg(long, value_name = "off|auto", default_value = Speculation::default().name())]
+    pub speculate: Speculation,
 
     /// Write clips into the prompt as transformers 5 does, not as the release (4.57) did
     #[arg(long)]
@@ -176,8 +182,12 @@ pub(super) fn reason_words(reason: StopReason) -> &'static str {
 
 fn say_figures(s: &Summary) {
     let reason = reason_words(s.reason);
+    let guessed = match s.drafted_tokens {
+        0 => String::new(),
+        drafted => format!(" ({} of {drafted} guesses right)", s.accepted_tokens),
+    };
     say(&format!(
-        "{} prompt tokens, vision {:.0} ms, prefill {:.1} tok/s, first token after {:.0} ms; {} tokens at {:.1} tok/s; {reason}",
+        "{} prompt tokens, vision {:.0} ms, prefill {:.1} tok/s, first token after {:.0} ms; {} tokens at {:.1} tok/s{guessed}; {reason}",
         s.prompt_tokens,
         s.vision_secs * 1e3,
         s.prefill_tok_s(),
@@ -195,7 +205,7 @@ fn report(info: &ModelInfo, told: &Told, s: &Summary, sampling: &Sampling) -> Va
             json!({
                 "id": t.record.id, "text": t.text, "logprob": t.record.logprob, "rank": t.record.rank,
                 "entropy": t.record.entropy, "top": t.record.alternatives,
-                "gpu_ms": (t.times.end_ns.saturating_sub(t.times.begin_ns)) as f64 / 1e6,
+                "drafted": t.drafted, "gpu_ms": (t.times.end_ns.saturating_sub(t.times.begin_ns)) as f64 / 1e6,
             })
         })
         .collect();
@@ -213,7 +223,8 @@ fn report(info: &ModelInfo, told: &Told, s: &Summary, sampling: &Sampling) -> Va
         "model": info.name, "recipe": info.recipe.name(), "text": s.text, "ids": s.ids, "stop_reason": s.reason,
         "prompt_text": told.prompt_text, "prompt_tokens": s.prompt_tokens, "reused_tokens": s.reused_tokens,
         "pictures": pictures, "sampling": sampling, "vision_ms": s.vision_secs * 1e3, "ttft_ms": s.ttft_secs * 1e3,
-        "prefill_tok_s": s.prefill_tok_s(), "decode_tok_s": s.decode_tok_s(), "load_s": info.load_secs, "tokens": tokens,
+        "prefill_tok_s": s.prefill_tok_s(), "decode_tok_s": s.decode_tok_s(), "drafted_tokens": s.drafted_tokens,
+        "accepted_tokens": s.accepted_tokens, "load_s": info.load_secs, "tokens": tokens,
     })
 }
 
@@ -288,6 +299,7 @@ fn request(args: &GenerateArgs) -> Result<Request> {
     request.max_tokens = args.max_tokens;
     request.stop.clone_from(&args.stop);
     request.add_vision_id = args.add_vision_id;
+    request.speculation = args.speculate.clone();
     if args.video_prompt_v5 {
         request.video_prompt = VideoPrompt::V5;
     }

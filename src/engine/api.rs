@@ -116,6 +116,47 @@ pub enum LoadEvent {
     Failed(Error),
 }
 
+/// Guessing the next tokens from the sequence itself, and checking several guesses in one pass (prompt lookup). Tokens are
+/// the same, bit for bit, and what is said of them too; only their times differ. Where a penalty depends on the tokens already
+/// said, nothing is guessed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Speculation {
+    /// One token a pass.
+    Off,
+    /// Where what was measured so far says that it is faster.
+    #[default]
+    Auto,
+    /// In every pass, as many as fit, faster or not; for tests.
+    #[doc(hidden)]
+    Always {
+        /// The answer, where it is known; otherwise guesses are looked up, or the last token again.
+        answer: Option<Arc<[u32]>>,
+        /// Each such guess is spoilt; 0: none.
+        wrong_every: usize,
+    },
+}
+
+impl Speculation {
+    /// Its name on the command line and in reports.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Auto => "auto",
+            Self::Always { .. } => "always",
+        }
+    }
+}
+
+impl std::str::FromStr for Speculation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::Off, Self::Auto];
+        all.into_iter().find(|mode| mode.name() == text).ok_or_else(|| "write off or auto".to_owned())
+    }
+}
+
 /// A question.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -139,6 +180,8 @@ pub struct Request {
     pub add_vision_id: bool,
     /// Go on past the model's end tokens; for measuring.
     pub ignore_end: bool,
+    /// Are tokens guessed ahead?
+    pub speculation: Speculation,
 }
 
 impl Request {
@@ -156,6 +199,7 @@ impl Request {
             video_prompt: VideoPrompt::default(),
             add_vision_id: false,
             ignore_end: false,
+            speculation: Speculation::default(),
         }
     }
 }
@@ -184,10 +228,13 @@ pub struct TokenEvent {
     pub text: String,
     /// The token and what it was chosen from.
     pub record: TokenRecord,
-    /// When its step ran on the device.
+    /// When its step ran on the device. Tokens of one verify pass divide its time among them, so that the times of all
+    /// tokens add up to the device's.
     pub times: StepTimes,
     /// Sessions in that step.
     pub batch: usize,
+    /// Was it guessed beforehand, and the guess found right? It cost a row of a pass that ran anyway.
+    pub drafted: bool,
     /// When the record reached the engine.
     pub arrived: Instant,
 }
@@ -218,6 +265,10 @@ pub struct Summary {
     pub text: String,
     /// Its tokens.
     pub ids: Vec<u32>,
+    /// Guesses that were verified.
+    pub drafted_tokens: usize,
+    /// Of those, tokens of the answer.
+    pub accepted_tokens: usize,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Of those, found in the cache.

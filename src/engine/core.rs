@@ -1,38 +1,33 @@
 //! What the engine's thread does: it takes commands, brings prompts into the cache piece by piece, and
 //! keeps a few decode steps in flight for all sessions at once.
 
+mod steps;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use self::steps::Steps;
 use super::api::{
-    AnswerEvent, Cancel, LoadEvent, LoadRequest, ModelInfo, PromptPreview, Request, StopReason, TokenEvent,
+    AnswerEvent, Cancel, LoadEvent, LoadRequest, ModelInfo, PromptPreview, Request, Speculation, StopReason,
 };
 use super::front_end::{FrontEnd, Prepared};
 use super::pages::{PagePool, PrefixCache};
 use super::session::{Phase, Session, Waiting};
-use super::stop::{Matched, StopMatcher};
+use super::speculation::Guesser;
+use super::stop::StopMatcher;
 use super::{Command, Events};
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::{Gpu, Readback, ReadbackRing, Recorder, StepTimes};
+use crate::gpu::{Gpu, ReadbackRing, Recorder};
 use crate::model::convert::Progress;
 use crate::model::detokenizer::Detokenizer;
 use crate::model::kv_cache::PAGE_TOKENS;
 use crate::model::linear::MAX_BATCH;
 use crate::model::loaded::{LoadedModel, MemoryPlan};
-use crate::model::sampler::{Sampler, TokenRecord};
+use crate::model::sampler::Sampler;
 use crate::model::source::ModelSource;
 use crate::model::text_decoder::RowInfo;
 use crate::model::vision_tower::Frame;
-
-/// Steps submitted and not read back, at most.
-const STEPS_IN_FLIGHT: usize = 3;
-
-struct Step {
-    readback: Readback,
-    /// Slot and session of each row.
-    rows: Vec<(usize, u64)>,
-}
 
 /// A loaded model and everything that belongs to it.
 struct Running {
@@ -41,7 +36,7 @@ struct Running {
     pool: PagePool,
     prefixes: PrefixCache,
     slots: [Option<Box<Session>>; MAX_BATCH],
-    steps: VecDeque<Step>,
+    steps: Steps,
     ring: ReadbackRing,
     next_id: u64,
 }
@@ -164,7 +159,7 @@ impl Core {
             pool: PagePool::new(model.cache.pages),
             prefixes: PrefixCache::default(),
             slots: Default::default(),
-            steps: VecDeque::new(),
+            steps: Steps::default(),
             ring: Recorder::record_ring(Sampler::records_bytes()),
             front_end: Arc::new(front_end),
             model,
@@ -290,6 +285,9 @@ impl Running {
         let now = Instant::now();
         let max_tokens = request.max_tokens.unwrap_or(usize::MAX).max(1);
         self.model.sampler.begin(slot, &request.sampling, &prepared.prompt.input_ids, &said);
+        // A penalty would have to count guesses that are not tokens yet.
+        let penalties = request.sampling.has_penalties();
+        let speculation = if penalties { Speculation::Off } else { request.speculation.clone() };
         self.next_id += 1;
         self.slots[slot] = Some(Box::new(Session {
             id: self.next_id,
@@ -303,6 +301,7 @@ impl Running {
             generated: Vec::new(),
             in_flight: 0,
             max_tokens,
+            guesser: Guesser::new(speculation),
             detokenizer: Detokenizer::new(self.front_end.tokenizer.clone(), true),
             stops: StopMatcher::new(&request.stop),
             text: String::new(),
@@ -333,22 +332,14 @@ impl Running {
             .min_by_key(|&slot| self.slots[slot].as_ref().map(|s| s.id));
         if let Some(slot) = prefilling {
             worked = true;
+            self.steps.interrupt();
             if let Err(error) = self.advance(slot) {
                 self.fail_slot(slot, &error)?;
             }
         }
-        if self.steps.len() < STEPS_IN_FLIGHT {
-            worked |= self.step()?;
-        }
+        worked |= self.step()?;
         self.model.recorder.poll()?;
-        while let Some(step) = self.steps.front() {
-            let Some(record) = step.readback.try_read(&self.model.gpu)? else { break };
-            if let Some(step) = self.steps.pop_front() {
-                self.ring.recycle(step.readback);
-                self.records(record, &step.rows)?;
-                worked = true;
-            }
-        }
+        worked |= self.take_records()?;
         if !worked && !self.steps.is_empty() {
             // Nothing to submit: sleep until the oldest piece is done.
             self.model.recorder.wait_a_piece()?;
@@ -476,8 +467,7 @@ impl Running {
                 position: session.prepared.prompt.positions.thw[i],
                 index: u32::try_from(i).unwrap_or(u32::MAX),
                 slot: u32::try_from(slot).unwrap_or(0),
-                draws: 0,
-                unused: 0,
+                ..RowInfo::default()
             })
             .collect();
         let model = &mut self.model;
@@ -489,7 +479,7 @@ impl Running {
             model.text.head(&mut model.recorder, last, 1)?;
             model.sampler.sample(&mut model.recorder, model.text.rows(), last, model.text.logits(), 1)?;
             let readback = model.recorder.submit_and_read(&mut self.ring, model.sampler.records())?;
-            self.steps.push_back(Step { readback, rows: vec![(slot, session.id)] });
+            self.steps.prefilled(readback, slot, session.id);
             session.in_flight += 1;
             session.phase = Phase::Decode;
         } else {
@@ -514,93 +504,6 @@ impl Running {
             self.model.cache.write_page_table(slot, have, &session.pages[have..]);
         }
         Ok(())
-    }
-
-    /// Submits a decode step for every session that wants one; false when none does.
-    fn step(&mut self) -> Result<bool> {
-        let context = self.model.context();
-        let mut rows = Vec::new();
-        let mut longest = 0;
-        for slot in 0..MAX_BATCH {
-            let Some(mut session) = self.slots[slot].take() else { continue };
-            let mut ready = session.wants_step(context);
-            if ready {
-                let length = session.length + 1;
-                if self.make_room(slot, &mut session, length).is_err() {
-                    // No page is left even after dropping what was kept: the answer ends here, not the others'.
-                    session.max_tokens = session.generated.len() + session.in_flight;
-                    ready = false;
-                }
-            }
-            if ready {
-                session.length += 1;
-                session.in_flight += 1;
-                longest = longest.max(session.length);
-                rows.push((slot, session.id));
-            }
-            self.slots[slot] = Some(session);
-        }
-        if rows.is_empty() {
-            return Ok(false);
-        }
-        let slots: Vec<usize> = rows.iter().map(|&(slot, _)| slot).collect();
-        self.model.decode_step(&slots, longest)?;
-        let readback = self.model.recorder.submit_and_read(&mut self.ring, self.model.sampler.records())?;
-        self.steps.push_back(Step { readback, rows });
-        Ok(true)
-    }
-
-    /// Hands a step's records to its sessions; those of sessions that have ended meanwhile are dropped.
-    fn records(&mut self, mut bytes: Vec<u8>, rows: &[(usize, u64)]) -> Result<()> {
-        let times = self.model.recorder.split_times(&mut bytes);
-        for (b, &(slot, id)) in rows.iter().enumerate() {
-            if self.slots[slot].as_ref().is_none_or(|s| s.id != id) {
-                continue;
-            }
-            match Sampler::parse(&bytes, b) {
-                Ok(record) => self.record(slot, record, times, rows.len()),
-                Err(error) => self.fail_slot(slot, &error)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn record(&mut self, slot: usize, record: TokenRecord, times: StepTimes, batch: usize) {
-        let context = self.model.context();
-        let is_end = self.front_end.special.eos.contains(&record.id);
-        let Some(session) = self.slots[slot].as_deref_mut() else { return };
-        session.in_flight -= 1;
-        let now = Instant::now();
-        session.first_token.get_or_insert(now);
-        session.last_token = now;
-        if is_end && !session.request.ignore_end {
-            self.end(slot, StopReason::End);
-            return;
-        }
-        session.keys.push(u64::from(record.id));
-        session.generated.push(record.id);
-        let piece = session.detokenizer.push(record.id);
-        let (text, stopped) = match session.stops.push(&piece) {
-            Matched::Text(text) => (text, false),
-            Matched::Stop(text) => (text, true),
-        };
-        session.say(&text);
-        session.events.send(AnswerEvent::Token(Box::new(TokenEvent {
-            text,
-            record,
-            times,
-            batch,
-            arrived: now,
-        })));
-        let full = session.prepared.prompt.input_ids.len() + session.generated.len() >= context;
-        if stopped {
-            self.end(slot, StopReason::StopString);
-        } else if session.generated.len() >= session.max_tokens {
-            let asked = session.request.max_tokens.is_some_and(|most| session.generated.len() >= most);
-            self.end(slot, if asked { StopReason::MaxTokens } else { StopReason::ContextFull });
-        } else if full {
-            self.end(slot, StopReason::ContextFull);
-        }
     }
 
     /// Ends a session; its pages are kept for whoever begins the same way.

@@ -4,14 +4,16 @@
 mod api;
 mod core;
 mod front_end;
+mod lookup;
 mod pages;
 mod session;
+mod speculation;
 mod stop;
 pub mod trace;
 
 pub use api::{
     Answer, AnswerEvent, Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, PromptPreview,
-    RemoteSummary, RemoteToken, Request, StopReason, Summary, TokenEvent,
+    RemoteSummary, RemoteToken, Request, Speculation, StopReason, Summary, TokenEvent,
 };
 pub use front_end::{FrontEnd, Prepared};
 pub use pages::{PagePool, PrefixCache, Reuse, TokenKey};

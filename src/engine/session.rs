@@ -6,10 +6,12 @@ use super::Events;
 use super::api::{AnswerEvent, Cancel, Request, StopReason, Summary};
 use super::front_end::Prepared;
 use super::pages::TokenKey;
+use super::speculation::Guesser;
 use super::stop::StopMatcher;
 use crate::error::Result;
 use crate::model::detokenizer::Detokenizer;
 use crate::model::picture_arena::PictureKey;
+use crate::model::text_decoder::RowInfo;
 
 /// A request whose prompt has been made, and how that went.
 pub(super) struct Waiting {
@@ -55,6 +57,7 @@ pub(super) struct Session {
     /// Tokens chosen by submitted steps whose records have not come.
     pub in_flight: usize,
     pub max_tokens: usize,
+    pub guesser: Guesser,
     pub detokenizer: Detokenizer,
     pub stops: StopMatcher,
     pub text: String,
@@ -79,6 +82,30 @@ impl Session {
             && !self.cancel.is_cancelled()
     }
 
+    /// Guesses that could still be of use behind the token that comes next.
+    pub fn room_for_guesses(&self, context: usize) -> usize {
+        let said = self.generated.len() + self.in_flight;
+        let most = self.max_tokens.min(context - self.prepared.prompt.input_ids.len().min(context));
+        most.saturating_sub(said + 1)
+    }
+
+    /// The row of the latest token, which is not in the cache yet; nothing is in flight. `None`: there is no token.
+    pub fn next_row(&self, slot: usize) -> Option<RowInfo> {
+        let word = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let token = *self.generated.last()?;
+        let last = self.prepared.prompt.positions.thw.last()?;
+        let position = last.iter().max()? + word(self.generated.len());
+        let index = self.prepared.prompt.input_ids.len() + self.generated.len() - 1;
+        Some(RowInfo {
+            token,
+            position: [position; 3],
+            index: word(index),
+            slot: word(slot),
+            draws: word(self.generated.len()),
+            verify: 0,
+        })
+    }
+
     /// Tells the end.
     pub fn finish(&mut self, reason: StopReason) {
         if reason != StopReason::StopString {
@@ -98,6 +125,8 @@ impl Session {
             reason,
             text: std::mem::take(&mut self.text),
             ids: self.generated.clone(),
+            drafted_tokens: self.guesser.drafted,
+            accepted_tokens: self.guesser.accepted,
             prompt_tokens: self.prepared.prompt.input_ids.len(),
             reused_tokens: self.reused,
             vision_secs: self.vision_secs,

@@ -218,9 +218,31 @@ impl LoadedModel {
             ));
         }
         self.sampler.begin_step(&mut self.recorder, self.text.rows(), slots)?;
+        self.decode(slots.len(), length)
+    }
+
+    /// Queues the given rows and records a decode step of them: each session's next token and, where `verify` is set,
+    /// guesses at those after it, at the places after it. A row's sums and draw are those it has in a step of its own;
+    /// the states of slots with guesses stay as they are ([`Sampler::set_state`]).
+    ///
+    /// # Errors
+    /// There are too many rows, or the device failed.
+    pub fn verify_step(&mut self, rows: &[RowInfo]) -> Result<()> {
+        if rows.is_empty() || rows.len() > MAX_BATCH {
+            let why = format!("{} rows are not 1 to {MAX_BATCH}", rows.len());
+            return Err(Error::new("running a verify pass", why));
+        }
+        self.recorder.submit()?;
+        self.gpu.write(self.text.rows(), 0, bytemuck::cast_slice(rows));
+        let length = rows.iter().map(|row| row.index as usize + 1).max().unwrap_or(1);
+        self.decode(rows.len(), length)
+    }
+
+    /// The layers, the head and the sampler over the first `rows` rows.
+    fn decode(&mut self, rows: usize, length: usize) -> Result<()> {
         let pass = Pass::Decode { length };
-        self.text.layers(&mut self.recorder, &self.cache, &self.arena, slots.len(), pass, None)?;
-        self.text.head(&mut self.recorder, 0, slots.len())?;
-        self.sampler.sample(&mut self.recorder, self.text.rows(), 0, self.text.logits(), slots.len())
+        self.text.layers(&mut self.recorder, &self.cache, &self.arena, rows, pass, None)?;
+        self.text.head(&mut self.recorder, 0, rows)?;
+        self.sampler.sample(&mut self.recorder, self.text.rows(), 0, self.text.logits(), rows)
     }
 }

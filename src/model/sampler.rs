@@ -63,8 +63,9 @@ impl Sampling {
         Ok(())
     }
 
+    /// Does the choice depend on which tokens came before?
     #[expect(clippy::float_cmp, reason = "off means exactly these values, in the kernel too")]
-    fn has_penalties(&self) -> bool {
+    pub(crate) fn has_penalties(&self) -> bool {
         self.presence_penalty != 0.0 || self.repetition_penalty != 1.0
     }
 }

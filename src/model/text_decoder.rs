@@ -30,8 +30,8 @@ pub struct RowInfo {
     pub slot: u32,
     /// Random draws made so far.
     pub draws: u32,
-    /// Nothing.
-    pub unused: u32,
+    /// 1 in rows of a verify pass, where a slot has several: the sampler leaves the slot's state alone.
+    pub verify: u32,
 }
 
 /// Keys one dispatch of prefill attention covers at most; also keeps each invocation's loops short.
@@ -602,7 +602,7 @@ mod tests {
     #[test]
     fn a_row_has_the_layout_of_the_kernels_row_info() {
         assert_eq!(size_of::<RowInfo>(), 32);
-        let row = RowInfo { token: 1, position: [2, 3, 4], index: 5, slot: 6, draws: 7, unused: 8 };
+        let row = RowInfo { token: 1, position: [2, 3, 4], index: 5, slot: 6, draws: 7, verify: 8 };
         assert_eq!(bytemuck::bytes_of(&row), bytemuck::cast_slice::<u32, u8>(&[1, 2, 3, 4, 5, 6, 7, 8]));
     }
 

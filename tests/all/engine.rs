@@ -19,7 +19,7 @@ use ocelli::model::sampler::Sampling;
 
 use crate::support::*;
 
-fn start(checkpoint: &str, recipe: Recipe, options: LoadOptions) -> Engine {
+pub(crate) fn start(checkpoint: &str, recipe: Recipe, options: LoadOptions) -> Engine {
     let engine = Engine::start(gpu(), Arc::new(|| {})).unwrap();
     let folder = converted(checkpoint, recipe).folder().to_owned();
     let load = engine.load(LoadRequest { folder, recipe: None, options });
@@ -29,7 +29,7 @@ fn start(checkpoint: &str, recipe: Recipe, options: LoadOptions) -> Engine {
     }
 }
 
-const ROOM: LoadOptions = LoadOptions {
+pub(crate) const ROOM: LoadOptions = LoadOptions {
     context: 2048,
     up_to: false,
     prefill_rows: 128,
@@ -78,14 +78,14 @@ fn a_model_that_does_not_fit_is_refused_with_the_nearest_setting_that_does() {
     let LoadEvent::Loaded(_) = ask(Some(peak)) else { panic!("it fits to the byte") };
 }
 
-struct Told {
-    tokens: Vec<TokenEvent>,
-    text: String,
+pub(crate) struct Told {
+    pub tokens: Vec<TokenEvent>,
+    pub text: String,
     vision: Vec<Option<f64>>,
-    end: Result<Summary, Error>,
+    pub end: Result<Summary, Error>,
 }
 
-fn collect(answer: &Answer) -> Told {
+pub(crate) fn collect(answer: &Answer) -> Told {
     let mut told = Told {
         tokens: Vec::new(),
         text: String::new(),
@@ -112,11 +112,11 @@ fn collect(answer: &Answer) -> Told {
     told
 }
 
-fn ids(told: &Told) -> Vec<u32> {
+pub(crate) fn ids(told: &Told) -> Vec<u32> {
     told.end.as_ref().unwrap().ids.clone()
 }
 
-fn greedy(case: &Case, tokens: usize) -> Request {
+pub(crate) fn greedy(case: &Case, tokens: usize) -> Request {
     let mut request = request(case);
     request.max_tokens = Some(tokens);
     request.ignore_end = true;
@@ -234,11 +234,11 @@ fn every_kernel_variant_and_sliced_weights_give_the_same_answer() {
     }
 }
 
-fn user(text: &str) -> Message {
+pub(crate) fn user(text: &str) -> Message {
     Message::text(Role::User, text)
 }
 
-fn picture(name: &str) -> Part {
+pub(crate) fn picture(name: &str) -> Part {
     Part::Image(ImageSource::Path(fixtures().join("pictures").join(name)))
 }
 

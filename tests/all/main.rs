@@ -34,5 +34,6 @@ mod sampling;
 mod screenshots;
 mod servers;
 mod snapshots;
+mod speculation;
 mod support;
 mod window;

@@ -230,7 +230,14 @@ pub fn token(text: &str) -> AnswerEvent {
     let record =
         TokenRecord { id: 1, logprob: -0.5, index: 0, rank: 0, entropy: 1.0, alternatives: Vec::new() };
     let (times, arrived) = (StepTimes::default(), Instant::now());
-    AnswerEvent::Token(Box::new(TokenEvent { text: text.into(), record, times, batch: 1, arrived }))
+    AnswerEvent::Token(Box::new(TokenEvent {
+        text: text.into(),
+        record,
+        times,
+        batch: 1,
+        drafted: false,
+        arrived,
+    }))
 }
 
 pub fn summary(text: &str, reason: StopReason) -> AnswerEvent {
@@ -238,6 +245,8 @@ pub fn summary(text: &str, reason: StopReason) -> AnswerEvent {
         reason,
         text: text.into(),
         ids: vec![1; 3],
+        drafted_tokens: 0,
+        accepted_tokens: 0,
         prompt_tokens: 1234,
         reused_tokens: 34,
         vision_secs: 0.25,

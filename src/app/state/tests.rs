@@ -101,6 +101,7 @@ fn token_at(text: &str, arrived: Instant) -> AnswerEvent {
         record,
         times: StepTimes::default(),
         batch: 1,
+        drafted: false,
         arrived,
     }))
 }
@@ -110,6 +111,8 @@ fn summary(text: &str, reason: StopReason) -> AnswerEvent {
         reason,
         text: text.into(),
         ids: vec![1; text.len()],
+        drafted_tokens: 0,
+        accepted_tokens: 0,
         prompt_tokens: 100,
         reused_tokens: 20,
         vision_secs: 0.0,

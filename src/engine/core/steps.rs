@@ -1,0 +1,384 @@
+//! Decode steps: several in flight while each session's next row is known on the device only, or one at a time where guesses
+//! are verified and the processor has to see the outcome first.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::Running;
+use crate::engine::api::{AnswerEvent, StopReason, TokenEvent};
+use crate::engine::session::Session;
+use crate::engine::speculation::PassTimes;
+use crate::engine::stop::Matched;
+use crate::error::Result;
+use crate::gpu::{Readback, StepTimes};
+use crate::model::kv_cache::PAGE_TOKENS;
+use crate::model::linear::MAX_BATCH;
+use crate::model::sampler::{Sampler, TokenRecord};
+use crate::model::text_decoder::RowInfo;
+
+/// Steps submitted and not read back, at most.
+const STEPS_IN_FLIGHT: usize = 3;
+
+/// A session's rows in a step: its next token, then guesses at those after it.
+struct Part {
+    slot: usize,
+    session: u64,
+    guesses: Vec<u32>,
+}
+
+struct Step {
+    readback: Readback,
+    parts: Vec<Part>,
+    began: Instant,
+    /// Nothing but this step ran on the device since the one before it, as of this number of interruptions; `None`: it ends a
+    /// prefill, and its time says nothing of steps.
+    undisturbed: Option<u64>,
+}
+
+impl Step {
+    fn rows(&self) -> usize {
+        self.parts.iter().map(|part| 1 + part.guesses.len()).sum()
+    }
+
+    fn verifies(&self) -> bool {
+        self.parts.iter().any(|part| !part.guesses.is_empty())
+    }
+}
+
+/// What is submitted and not read back, and how long such things take.
+#[derive(Default)]
+pub(super) struct Steps {
+    in_flight: VecDeque<Step>,
+    times: PassTimes,
+    last_arrival: Option<Instant>,
+    /// Pieces of prefill and of the vision tower so far, and how many there were when the last step was submitted.
+    interruptions: u64,
+    interruptions_before: u64,
+}
+
+impl Steps {
+    pub fn is_empty(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        self.in_flight.clear();
+    }
+
+    /// Other work goes to the device: times measured around it say nothing.
+    pub fn interrupt(&mut self) {
+        self.interruptions += 1;
+    }
+
+    /// A prefill's end, which gives its session's first token.
+    pub fn prefilled(&mut self, readback: Readback, slot: usize, session: u64) {
+        let parts = vec![Part { slot, session, guesses: Vec::new() }];
+        self.interruptions_before = self.interruptions;
+        self.in_flight.push_back(Step { readback, parts, began: Instant::now(), undisturbed: None });
+    }
+
+    fn submitted(&mut self, readback: Readback, parts: Vec<Part>, began: Instant) {
+        let undisturbed = Some(self.interruptions_before);
+        self.interruptions_before = self.interruptions;
+        self.in_flight.push_back(Step { readback, parts, began, undisturbed });
+    }
+
+    /// A step's records are there: how long did it take? From the arrival of those before it, or from its own beginning where
+    /// that was later, which is when the device had nothing to do.
+    fn arrived(&mut self, step: &Step) {
+        let now = Instant::now();
+        let since = self.last_arrival.map_or(step.began, |last| last.max(step.began));
+        self.last_arrival = Some(now);
+        if step.undisturbed == Some(self.interruptions) {
+            self.times.measured(step.rows(), step.verifies(), (now - since).as_secs_f64());
+        }
+    }
+}
+
+/// What the next step is.
+enum Next {
+    /// A token for each session.
+    Plain,
+    /// None yet: what is in flight decides.
+    Wait,
+    /// With guesses, by slot.
+    Verify([Vec<u32>; MAX_BATCH]),
+}
+
+impl Running {
+    /// Submits a decode step for every session that wants one; false when none does, or it is not time.
+    pub(super) fn step(&mut self) -> Result<bool> {
+        if self.steps.in_flight.len() >= STEPS_IN_FLIGHT {
+            return Ok(false);
+        }
+        let mut guesses = match self.next_step() {
+            Next::Wait => return Ok(false),
+            Next::Plain => Default::default(),
+            Next::Verify(guesses) => guesses,
+        };
+        let began = Instant::now();
+        let context = self.model.context();
+        let (mut parts, mut rows) = (Vec::new(), Vec::new());
+        let mut longest = 0;
+        for (slot, guesses) in guesses.iter_mut().enumerate() {
+            let Some(mut session) = self.slots[slot].take() else { continue };
+            let ready = session.wants_step(context);
+            let length = session.length + 1;
+            let no_room = ready && self.make_room(slot, &mut session, length).is_err();
+            if no_room {
+                // No page is left even after dropping what was kept: the answer ends here, not the others'.
+                session.max_tokens = session.generated.len() + session.in_flight;
+            } else if ready {
+                session.length += 1;
+                // Guesses take no page of their own: one that is not needed may be missed elsewhere.
+                guesses.truncate(session.pages.len() * PAGE_TOKENS - session.length);
+                let guesses = std::mem::take(guesses);
+                rows.extend(rows_of(&session, slot, &guesses));
+                session.in_flight += 1;
+                longest = longest.max(session.length);
+                parts.push(Part { slot, session: session.id, guesses });
+            }
+            // With nothing in flight there is no record that would end it.
+            let over = no_room && session.in_flight == 0;
+            self.slots[slot] = Some(session);
+            if over {
+                self.end(slot, StopReason::ContextFull);
+            }
+        }
+        if parts.is_empty() {
+            return Ok(false);
+        }
+        if parts.iter().all(|part| part.guesses.is_empty()) {
+            let slots: Vec<usize> = parts.iter().map(|part| part.slot).collect();
+            self.model.decode_step(&slots, longest)?;
+        } else {
+            self.model.verify_step(&rows)?;
+        }
+        let readback = self.model.recorder.submit_and_read(&mut self.ring, self.model.sampler.records())?;
+        self.steps.submitted(readback, parts, began);
+        Ok(true)
+    }
+
+    /// Decides whether guesses are verified next. They are made from all of a session's tokens, so nothing may be in flight;
+    /// waiting for that costs the device a moment without work, no more.
+    fn next_step(&mut self) -> Next {
+        if self.steps.in_flight.iter().any(Step::verifies) {
+            // Only the outcome says what each session's next row is.
+            return Next::Wait;
+        }
+        let context = self.model.context();
+        let ends = &self.front_end.special.eos;
+        let mut made: [Vec<u32>; MAX_BATCH] = Default::default();
+        let (mut slots, mut wishes) = (Vec::new(), Vec::new());
+        let mut always = false;
+        for (slot, made) in made.iter_mut().enumerate() {
+            let Some(session) = self.slots[slot].as_deref().filter(|s| s.wants_step(context)) else {
+                continue;
+            };
+            let most = session.room_for_guesses(context).min(MAX_BATCH - 1);
+            let ahead = session.in_flight;
+            *made = session.guesser.guess(&session.keys, if most > 0 { ahead + most } else { 0 }, ends);
+            slots.push(slot);
+            wishes.push(session.guesser.wish(made.len().saturating_sub(ahead), ahead));
+            always |= session.guesser.always();
+        }
+        let share = if always { deal(&slots, &made) } else { self.steps.times.share(&wishes) };
+        let verify = share.iter().any(|&guesses| guesses > 0);
+        let wait = verify && !self.steps.is_empty();
+        for (&slot, &guesses) in slots.iter().zip(&share) {
+            made[slot].truncate(guesses);
+            if let Some(session) = self.slots[slot].as_deref_mut() {
+                session.guesser.waits(wait && guesses > 0, verify);
+            }
+        }
+        match (verify, wait) {
+            (false, _) => Next::Plain,
+            (true, true) => Next::Wait,
+            (true, false) => Next::Verify(made),
+        }
+    }
+
+    /// Hands the records that have come to their sessions; false when there are none.
+    pub(super) fn take_records(&mut self) -> Result<bool> {
+        let mut any = false;
+        while let Some(step) = self.steps.in_flight.front() {
+            let Some(bytes) = step.readback.try_read(&self.model.gpu)? else { break };
+            if let Some(step) = self.steps.in_flight.pop_front() {
+                self.steps.arrived(&step);
+                self.ring.recycle(step.readback);
+                self.records(bytes, &step.parts)?;
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
+    /// Hands a step's records to its sessions; those of sessions that have ended meanwhile are dropped.
+    fn records(&mut self, mut bytes: Vec<u8>, parts: &[Part]) -> Result<()> {
+        let times = self.model.recorder.split_times(&mut bytes);
+        let mut row = 0;
+        for part in parts {
+            let first = row;
+            row += 1 + part.guesses.len();
+            // A row is right if all guesses up to its own token are: those rows' tokens are what plain decoding says.
+            let mut said: Vec<Result<TokenRecord>> = Vec::new();
+            for n in 0..=part.guesses.len() {
+                let record = Sampler::parse(&bytes, first + n);
+                let right = record.as_ref().ok().map(|r| r.id) == part.guesses.get(n).copied();
+                said.push(record);
+                if !right {
+                    break;
+                }
+            }
+            self.part_said(part, said, times, parts.len())?;
+        }
+        Ok(())
+    }
+
+    /// What a session's rows of a step say, all but the last as guessed.
+    fn part_said(
+        &mut self,
+        part: &Part,
+        said: Vec<Result<TokenRecord>>,
+        times: StepTimes,
+        batch: usize,
+    ) -> Result<()> {
+        let (slot, count) = (part.slot, said.len());
+        let is_here = |s: &Option<Box<Session>>| s.as_ref().is_some_and(|s| s.id == part.session);
+        if let Some(session) = self.slots[slot].as_mut().filter(|s| s.id == part.session)
+            && !part.guesses.is_empty()
+        {
+            session.guesser.verified(part.guesses.len(), count - 1);
+        }
+        for (n, record) in said.into_iter().enumerate() {
+            if !is_here(&self.slots[slot]) {
+                return Ok(());
+            }
+            if n > 0
+                && let Some(session) = self.slots[slot].as_deref_mut()
+            {
+                session.length += 1;
+                session.in_flight += 1;
+            }
+            match record {
+                Ok(record) => self.record(slot, record, divide(times, n, count), batch, n + 1 < count),
+                Err(error) => self.fail_slot(slot, &error)?,
+            }
+        }
+        // Rows that the processor gave left the slot's state alone.
+        if !part.guesses.is_empty()
+            && let Some(session) = self.slots[slot].as_deref().filter(|s| s.id == part.session)
+            && let Some(row) = session.next_row(slot)
+        {
+            self.model.sampler.set_state(slot, &row);
+        }
+        Ok(())
+    }
+
+    /// A session's next token. `drafted`: it had been guessed.
+    fn record(&mut self, slot: usize, record: TokenRecord, times: StepTimes, batch: usize, drafted: bool) {
+        let context = self.model.context();
+        let is_end = self.front_end.special.eos.contains(&record.id);
+        let Some(session) = self.slots[slot].as_deref_mut() else { return };
+        session.in_flight -= 1;
+        let now = Instant::now();
+        session.first_token.get_or_insert(now);
+        session.last_token = now;
+        if is_end && !session.request.ignore_end {
+            self.end(slot, StopReason::End);
+            return;
+        }
+        session.keys.push(u64::from(record.id));
+        session.generated.push(record.id);
+        session.guesser.saw(&session.keys);
+        session.guesser.accepted += usize::from(drafted);
+        let piece = session.detokenizer.push(record.id);
+        let (text, stopped) = match session.stops.push(&piece) {
+            Matched::Text(text) => (text, false),
+            Matched::Stop(text) => (text, true),
+        };
+        session.say(&text);
+        session.events.send(AnswerEvent::Token(Box::new(TokenEvent {
+            text,
+            record,
+            times,
+            batch,
+            drafted,
+            arrived: now,
+        })));
+        let full = session.prepared.prompt.input_ids.len() + session.generated.len() >= context;
+        if stopped {
+            self.end(slot, StopReason::StopString);
+        } else if session.generated.len() >= session.max_tokens {
+            let asked = session.request.max_tokens.is_some_and(|most| session.generated.len() >= most);
+            self.end(slot, if asked { StopReason::MaxTokens } else { StopReason::ContextFull });
+        } else if full {
+            self.end(slot, StopReason::ContextFull);
+        }
+    }
+}
+
+/// The rows of a session's next token and of the guesses after it.
+fn rows_of(session: &Session, slot: usize, guesses: &[u32]) -> Vec<RowInfo> {
+    let Some(first) = session.next_row(slot) else { return Vec::new() };
+    let first = RowInfo { verify: u32::from(!guesses.is_empty()), ..first };
+    let guessed = (1..).zip(guesses).map(|(n, &token)| RowInfo {
+        token,
+        position: first.position.map(|at| at + n),
+        index: first.index + n,
+        draws: first.draws + n,
+        ..first
+    });
+    std::iter::once(first).chain(guessed).collect()
+}
+
+/// Rows for guesses whatever they are worth, dealt in turn.
+fn deal(slots: &[usize], made: &[Vec<u32>; MAX_BATCH]) -> Vec<usize> {
+    let mut share = vec![0; slots.len()];
+    let mut left = MAX_BATCH - slots.len();
+    let mut dealt = true;
+    while dealt {
+        dealt = false;
+        for (share, &slot) in share.iter_mut().zip(slots) {
+            if left > 0 && *share < made[slot].len() {
+                *share += 1;
+                left -= 1;
+                dealt = true;
+            }
+        }
+    }
+    share
+}
+
+/// The `n`-th of `count` equal parts of a step's time.
+fn divide(times: StepTimes, n: usize, count: usize) -> StepTimes {
+    let took = times.end_ns.saturating_sub(times.begin_ns);
+    let at = |n: usize| times.begin_ns + took * n as u64 / count.max(1) as u64;
+    StepTimes { begin_ns: at(n), end_ns: if n + 1 == count { times.end_ns } else { at(n + 1) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_times_of_a_verify_passes_tokens_add_up_to_the_passes() {
+        let times = StepTimes { begin_ns: 1000, end_ns: 2001 };
+        let parts: Vec<StepTimes> = (0..7).map(|n| divide(times, n, 7)).collect();
+        assert_eq!((parts[0].begin_ns, parts[6].end_ns), (1000, 2001));
+        assert!(parts.windows(2).all(|w| w[0].end_ns == w[1].begin_ns));
+        assert_eq!(divide(times, 0, 1), times);
+        assert_eq!(divide(StepTimes::default(), 2, 3), StepTimes::default());
+    }
+
+    #[test]
+    fn rows_are_dealt_in_turn_until_eight_are_in_the_pass() {
+        let mut made: [Vec<u32>; MAX_BATCH] = Default::default();
+        made[1] = vec![0; 7];
+        made[4] = vec![0; 1];
+        made[6] = vec![0; 7];
+        assert_eq!(deal(&[1, 4, 6], &made), [2, 1, 2]);
+        assert_eq!(deal(&[1], &made), [7]);
+        assert_eq!(deal(&[0, 1, 2, 3, 4, 5, 6, 7], &made), [0; 8]);
+    }
+}
