@@ -55,6 +55,10 @@ pub struct BenchArgs {
     #[arg(long)]
     pub sweep: bool,
 
+    /// With --sweep: seconds a point may take; longer ones end their row
+    #[arg(long, value_name = "S", default_value_t = 60.0)]
+    pub longest: f64,
+
     /// Times each part is measured; the median is reported
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub repeat: usize,
@@ -178,7 +182,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let size = patches(size, &model)?;
     let mut bench = Bench { gpu: &gpu, model: &mut model, random: Random::new(), size, loading };
     if args.sweep {
-        return bench.sweep(args.new_tokens, args.json).map(drop);
+        return bench.sweep(args).map(drop);
     }
     let report = bench.measure(args, &source.name, copy_gb_s)?;
     if args.json {

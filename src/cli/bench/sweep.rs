@@ -1,6 +1,6 @@
 //! `bench --sweep`: how speed changes with the context, the prompt, the batch and the picture.
 
-use super::{Bench, patches};
+use super::{Bench, BenchArgs, patches};
 use crate::cli::{print, print_json, say};
 use crate::error::Result;
 use crate::model::kv_cache::PAGE_TOKENS;
@@ -28,36 +28,47 @@ const BATCH_CONTEXT: usize = 128;
 
 impl Bench<'_> {
     /// Measures what fits into the context made room for, prints it as it comes, and returns it.
-    pub(super) fn sweep(&mut self, steps: usize, json: bool) -> Result<Vec<Point>> {
+    pub(super) fn sweep(&mut self, args: &BenchArgs) -> Result<Vec<Point>> {
+        let (steps, json) = (args.new_tokens, args.json);
         let mut points = Vec::new();
-        let add = |point: Point, points: &mut Vec<Point>| -> Result<()> {
+        let add = |point: Point, points: &mut Vec<Point>| -> Result<bool> {
             if json {
                 say(&line(&point));
             } else {
                 print(&(line(&point) + "\n"))?;
             }
+            let ends = point.ms > args.longest * 1e3;
+            if ends {
+                say(&format!("the rest of this row takes longer than --longest {}", args.longest));
+            }
             points.push(point);
-            Ok(())
+            Ok(ends)
         };
         let room = self.model.context();
         for context in CONTEXTS.into_iter().filter(|&n| n + steps + 2 <= room) {
             let secs = self.steps_at(&[0], context, steps)?;
             let ms = secs * 1e3 / steps as f64;
-            add(Point { axis: "context", value: context, tok_s: 1e3 / ms, ms }, &mut points)?;
+            if add(Point { axis: "context", value: context, tok_s: 1e3 / ms, ms }, &mut points)? {
+                break;
+            }
         }
         for batch in BATCHES.into_iter().filter(|&n| n * (BATCH_CONTEXT + steps + PAGE_TOKENS) <= room) {
             let slots: Vec<usize> = (0..batch.min(MAX_BATCH)).collect();
             let secs = self.steps_at(&slots, BATCH_CONTEXT, steps)?;
             let ms = secs * 1e3 / steps as f64;
             let tok_s = batch as f64 * 1e3 / ms;
-            add(Point { axis: "batch", value: batch, tok_s, ms }, &mut points)?;
+            if add(Point { axis: "batch", value: batch, tok_s, ms }, &mut points)? {
+                break;
+            }
         }
         for prompt in PROMPTS.into_iter().filter(|&n| n < room) {
             // The first run compiles what these many rows want.
             self.session(0, 0, prompt.min(16), 0)?;
             let secs = self.session(0, 0, prompt, 0)?;
             let tok_s = prompt as f64 / secs;
-            add(Point { axis: "prompt", value: prompt, tok_s, ms: secs * 1e3 }, &mut points)?;
+            if add(Point { axis: "prompt", value: prompt, tok_s, ms: secs * 1e3 }, &mut points)? {
+                break;
+            }
         }
         for side in SIDES {
             if self.model.vision.is_none() {
@@ -68,7 +79,9 @@ impl Bench<'_> {
             let ms = self.encode()?;
             let tokens = gh * gw / self.model.config.vision.merge_unit();
             let tok_s = tokens as f64 * 1e3 / ms;
-            add(Point { axis: "picture", value: side, tok_s, ms }, &mut points)?;
+            if add(Point { axis: "picture", value: side, tok_s, ms }, &mut points)? {
+                break;
+            }
         }
         if json {
             print_json(&points)?;
