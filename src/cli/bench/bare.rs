@@ -8,7 +8,7 @@ use crate::model::linear::{Linear, Product};
 use crate::model::weights::Matrix;
 
 impl Bench<'_> {
-    /// Seconds for one row through every matrix of a decode step, the best of `runs`.
+    /// Seconds for `rows` rows through every matrix of a decode step, the median of `runs`.
     pub(super) fn bare_decode(&mut self, rows: usize, runs: usize) -> Result<f64> {
         self.bare(runs, |bench| {
             let (body, head) = bench.model.text.matrices();
@@ -59,7 +59,7 @@ impl Bench<'_> {
         let y = self.gpu.storage_buffer("output of bare products", largest(|m| m.rows))?;
         self.gpu.fill(&x, 0x3c00_0000);
         let mut linear = Linear::new(self.gpu)?;
-        let mut best = f64::INFINITY;
+        let mut all = Vec::new();
         for _ in 0..runs {
             // A recorder of their own borrows nothing of the model, and learns the speed as the model's does.
             let mut recorder = std::mem::replace(
@@ -72,11 +72,12 @@ impl Bench<'_> {
                 linear.record(&mut recorder, matrix, &Product::new(&x, &y, rows))?;
             }
             recorder.finish()?;
-            best = best.min(began.elapsed().as_secs_f64());
+            all.push(began.elapsed().as_secs_f64());
             std::mem::replace(&mut self.model.recorder, recorder).free();
         }
         self.model.recorder.forget();
         self.gpu.uncount_bytes(x.size() + y.size());
-        Ok(best)
+        all.sort_by(f64::total_cmp);
+        Ok(all.get(all.len() / 2).copied().unwrap_or(f64::NAN))
     }
 }
