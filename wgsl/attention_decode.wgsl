@@ -3,12 +3,17 @@
 //   acc = sum_j exp(s_j - m) v_j, s_j = scale * q . k_j, j over the piece's keys up to the row's index.
 // Pieces are of fixed size: the result does not depend on how long the cache may grow or who else is in the batch.
 //
+// GROUP query heads share a KV head, and here one read of its keys and values. Scores: an invocation has four keys, one of
+// each page of the piece, and takes 16 dimensions of them at a time. Values: an invocation has 16 dimensions of every
+// so-manieth key. Loops are unrolled, and what is the same for all invocations is read at fixed places of workgroup memory:
+// software devices read that once for all lanes, and anything else once for each. Keys past the last are the last one
+// again and weigh nothing, so that nothing else is read.
+//
 // q [batch, heads, HEAD_DIM] f32; k, v, page_table: see paged_kv; rows [batch] RowInfo;
 // partial [batch, heads, max_pieces, HEAD_DIM + 4] f32 (m, l, two unused, acc)
-// Workgroup of 64: one (piece, head, row). Variants: KV (f16, f32), HEAD_DIM, F16.
+// Workgroup of 64: one (piece, GROUP heads, row). Variants: KV (f16, f32), HEAD_DIM, GROUP (1, 2, 4).
 #import weights
 #import row_info
-#import reduce
 
 struct Params {
     heads: u32,
@@ -20,103 +25,197 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
-#if KV == f16
-#if F16
-@group(0) @binding(2) var<storage, read> k: array<vec4<f16>>;
-@group(0) @binding(3) var<storage, read> v: array<vec4<f16>>;
-#else
-@group(0) @binding(2) var<storage, read> k: array<vec2<u32>>;
-@group(0) @binding(3) var<storage, read> v: array<vec2<u32>>;
-#endif
-#else
-@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
-#endif
+@group(0) @binding(2) var<storage, read> k: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> v: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> rows: array<RowInfo>;
 @group(0) @binding(5) var<storage, read> page_table: array<u32>;
 @group(0) @binding(6) var<storage, read_write> partial: array<vec4<f32>>;
 #import paged_kv
 
 const VECTORS = #{HEAD_DIM}u / 4u;
-// The 64 invocations are GROUPS groups of one invocation a vector when values are summed.
-const GROUPS = 64u / VECTORS;
-const PIECE = 256u;
-
-var<workgroup> scores: array<f32, PIECE>;
-var<workgroup> sums: array<vec4<f32>, 64>;
-
-fn load_k(at: u32) -> vec4<f32> {
+// A head's dimensions in sixteens.
+const CHUNKS = #{HEAD_DIM}u / 16u;
+// Vectors of four words that sixteen elements take.
 #if KV == f16
-#if F16
-    return vec4<f32>(k[at]);
+const CHUNK = 2u;
 #else
-    return vec4<f32>(halves(k[at].x), halves(k[at].y));
+const CHUNK = 4u;
 #endif
+const PIECE = 256u;
+// Invocations that share the sums over values: each has every GROUPS-th key of a page.
+const GROUPS = 64u / CHUNKS;
+
+// [GROUP, 128 / 4]; not VECTORS, so that the places that #for writes down are there in every variant.
+var<workgroup> q_tile: array<vec4<f32>, #{GROUP}u * 32u>;
+// [GROUP, 64]: the weights of the keys t, t + 64, t + 128 and t + 192.
+var<workgroup> key_weights: array<vec4<f32>, #{GROUP}u * 64u>;
+var<workgroup> gathered: array<f32, #{GROUP}u * 64u>;
+var<workgroup> sums: array<vec4<f32>, 256>;
+
+struct Sixteen {
+    a: vec4<f32>,
+    b: vec4<f32>,
+    c: vec4<f32>,
+    d: vec4<f32>,
+}
+
+fn from_halves(x: vec4<u32>, y: vec4<u32>) -> Sixteen {
+    return Sixteen(
+        vec4<f32>(halves(x.x), halves(x.y)),
+        vec4<f32>(halves(x.z), halves(x.w)),
+        vec4<f32>(halves(y.x), halves(y.y)),
+        vec4<f32>(halves(y.z), halves(y.w)),
+    );
+}
+
+fn from_words(x: vec4<u32>, y: vec4<u32>, z: vec4<u32>, w: vec4<u32>) -> Sixteen {
+    return Sixteen(bitcast<vec4<f32>>(x), bitcast<vec4<f32>>(y), bitcast<vec4<f32>>(z), bitcast<vec4<f32>>(w));
+}
+
+fn load_k(at: u32) -> Sixteen {
+#if KV == f16
+    return from_halves(k[at], k[at + 1u]);
 #else
-    return k[at];
+    return from_words(k[at], k[at + 1u], k[at + 2u], k[at + 3u]);
 #endif
 }
 
-fn load_v(at: u32) -> vec4<f32> {
+fn load_v(at: u32) -> Sixteen {
 #if KV == f16
-#if F16
-    return vec4<f32>(v[at]);
+    return from_halves(v[at], v[at + 1u]);
 #else
-    return vec4<f32>(halves(v[at].x), halves(v[at].y));
+    return from_words(v[at], v[at + 1u], v[at + 2u], v[at + 3u]);
 #endif
-#else
-    return v[at];
-#endif
+}
+
+fn add_dot(a: vec4<f32>, b: vec4<f32>, s: f32) -> f32 {
+    return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, s))));
 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let head = workgroup.y;
+    let head = workgroup.y * #{GROUP}u;
     let b = workgroup.z;
     let kv_head = head / (p.heads / p.kv_heads);
     let slot = rows[b].slot;
+    let last = rows[b].index;
     let first = workgroup.x * PIECE;
-    let length = rows[b].index + 1u;
-    // A piece past the end has no keys and leaves an empty partial, which is never read.
-    let count = select(0u, min(length - first, PIECE), first < length);
     let q_at = (b * p.heads + head) * VECTORS;
-
-    var maximum = -1e30;
-    for (var j = local; j < count; j += 64u) {
-        let base = kv_vector(slot, first + j, kv_head);
-        var s = 0.0;
-        for (var i = 0u; i < VECTORS; i += 1u) {
-            s += dot(q[q_at + i], load_k(base + i));
-        }
-        s *= p.scale;
-        scores[j] = s;
-        maximum = max(maximum, s);
+    for (var i = local; i < #{GROUP}u * VECTORS; i += 64u) {
+        q_tile[i / VECTORS * 32u + i % VECTORS] = q[q_at + i] * p.scale;
     }
-    maximum = workgroup_max(local, maximum);
-    var l = 0.0;
-    for (var j = local; j < count; j += 64u) {
-        let e = exp(scores[j] - maximum);
-        scores[j] = e;
-        l += e;
-    }
-    l = workgroup_sum(local, l);
-
-    let vector = local % VECTORS;
-    let group = local / VECTORS;
-    var acc = vec4<f32>(0.0);
-    for (var j = group; j < count; j += GROUPS) {
-        acc = fma(vec4<f32>(scores[j]), load_v(kv_vector(slot, first + j, kv_head) + vector), acc);
-    }
-    sums[local] = acc;
+#for u 4
+    let k_at_#{u} = kv_vector(slot, min(first + #{u}u * 64u + local, last), kv_head) * CHUNK / 4u;
+#for h GROUP
+    var s_#{u}_#{h} = 0.0;
+#endfor
+#endfor
     workgroupBarrier();
-    let to = ((b * p.heads + head) * p.max_pieces + workgroup.x) * (VECTORS + 1u);
-    if (local == 0u) {
-        partial[to] = vec4<f32>(maximum, l, 0.0, 0.0);
-    }
-    if (local < VECTORS) {
-        for (var g = 1u; g < GROUPS; g += 1u) {
-            acc += sums[g * VECTORS + local];
+#for c 8
+    if (#{c}u < CHUNKS) {
+#for h GROUP
+#for i 4
+        let q_#{h}_#{i} = q_tile[#{h}u * 32u + #{c}u * 4u + #{i}u];
+#endfor
+#endfor
+#for u 4
+        {
+            let x = load_k(k_at_#{u} + #{c}u * CHUNK);
+#for h GROUP
+            s_#{u}_#{h} = add_dot(q_#{h}_0, x.a, s_#{u}_#{h});
+            s_#{u}_#{h} = add_dot(q_#{h}_1, x.b, s_#{u}_#{h});
+            s_#{u}_#{h} = add_dot(q_#{h}_2, x.c, s_#{u}_#{h});
+            s_#{u}_#{h} = add_dot(q_#{h}_3, x.d, s_#{u}_#{h});
+#endfor
         }
-        partial[to + 1u + local] = acc;
+#endfor
     }
+#endfor
+
+#for h GROUP
+    // A piece past the end has no keys and leaves an empty partial, which is never read.
+    var m_#{h} = -1e30;
+#for u 4
+    s_#{u}_#{h} = select(-1e30, s_#{u}_#{h}, first + #{u}u * 64u + local <= last);
+    m_#{h} = max(m_#{h}, s_#{u}_#{h});
+#endfor
+    gathered[#{h}u * 64u + local] = m_#{h};
+#endfor
+    workgroupBarrier();
+#for h GROUP
+#for i 64
+    m_#{h} = max(m_#{h}, gathered[#{h}u * 64u + #{i}u]);
+#endfor
+#endfor
+    workgroupBarrier();
+#for h GROUP
+    var l_#{h} = 0.0;
+    var e_#{h} = vec4<f32>(0.0);
+#for u 4
+    e_#{h}[#{u}] = select(0.0, exp(s_#{u}_#{h} - m_#{h}), first + #{u}u * 64u + local <= last);
+    l_#{h} += e_#{h}[#{u}];
+#endfor
+    key_weights[#{h}u * 64u + local] = e_#{h};
+    gathered[#{h}u * 64u + local] = l_#{h};
+#endfor
+    workgroupBarrier();
+#for h GROUP
+    l_#{h} = 0.0;
+#for i 64
+    l_#{h} += gathered[#{h}u * 64u + #{i}u];
+#endfor
+#endfor
+
+    let part = local % CHUNKS;
+    let group = local / CHUNKS;
+#for h GROUP
+#for i 4
+    var acc_#{h}_#{i} = vec4<f32>(0.0);
+#endfor
+#endfor
+#for u 4
+    // The first token of a page, or of the last key's.
+    let v_at_#{u} = kv_vector(slot, min(first + #{u}u * 64u, last) / PAGE_TOKENS * PAGE_TOKENS, kv_head) * CHUNK / 4u;
+#endfor
+#for r 16
+    if (#{r}u * GROUPS < PAGE_TOKENS) {
+        let t = group + #{r}u * GROUPS;
+#for h GROUP
+        let w_#{h} = key_weights[#{h}u * 64u + t];
+#endfor
+#for u 4
+        {
+            let token = min(first + #{u}u * 64u + t, last) % PAGE_TOKENS;
+            let x = load_v(v_at_#{u} + (token * CHUNKS + part) * CHUNK);
+#for h GROUP
+            acc_#{h}_0 = fma(vec4<f32>(w_#{h}[#{u}]), x.a, acc_#{h}_0);
+            acc_#{h}_1 = fma(vec4<f32>(w_#{h}[#{u}]), x.b, acc_#{h}_1);
+            acc_#{h}_2 = fma(vec4<f32>(w_#{h}[#{u}]), x.c, acc_#{h}_2);
+            acc_#{h}_3 = fma(vec4<f32>(w_#{h}[#{u}]), x.d, acc_#{h}_3);
+#endfor
+        }
+#endfor
+    }
+#endfor
+
+#for h GROUP
+    workgroupBarrier();
+#for i 4
+    sums[group * VECTORS + part * 4u + #{i}u] = acc_#{h}_#{i};
+#endfor
+    workgroupBarrier();
+    {
+        let to = (((b * p.heads + head + #{h}u) * p.max_pieces) + workgroup.x) * (VECTORS + 1u);
+        if (local == 0u) {
+            partial[to] = vec4<f32>(m_#{h}, l_#{h}, 0.0, 0.0);
+        }
+        if (local < VECTORS) {
+            var sum = sums[local];
+            for (var g = 1u; g < GROUPS; g += 1u) {
+                sum += sums[g * VECTORS + local];
+            }
+            partial[to + 1u + local] = sum;
+        }
+    }
+#endfor
 }

@@ -10,7 +10,7 @@
 // paged: rows [rows] RowInfo, page_table and k, v as in paged_kv; dense: k, v [rows, heads, HEAD_DIM] f32
 // q, o [rows, heads, HEAD_DIM] f32; state [rows, heads] (maximum, sum)
 // Workgroup of 128: 32 rows of one head; four invocations share a row. Variants: KV (f16, f32, dense),
-// HEAD_DIM, F16.
+// HEAD_DIM.
 #if KV == dense
 #else
 #import weights
@@ -35,13 +35,8 @@ const LAST = 2u;
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
 #if KV == f16
-#if F16
-@group(0) @binding(2) var<storage, read> k: array<vec4<f16>>;
-@group(0) @binding(3) var<storage, read> v: array<vec4<f16>>;
-#else
 @group(0) @binding(2) var<storage, read> k: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read> v: array<vec2<u32>>;
-#endif
 #else
 @group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
@@ -77,11 +72,7 @@ fn key_base(slot: u32, j: u32, kv_head: u32) -> u32 {
 
 fn load_k(at: u32) -> vec4<f32> {
 #if KV == f16
-#if F16
-    return vec4<f32>(k[at]);
-#else
     return vec4<f32>(halves(k[at].x), halves(k[at].y));
-#endif
 #else
     return k[at];
 #endif
@@ -89,11 +80,7 @@ fn load_k(at: u32) -> vec4<f32> {
 
 fn load_v(at: u32) -> vec4<f32> {
 #if KV == f16
-#if F16
-    return vec4<f32>(v[at]);
-#else
     return vec4<f32>(halves(v[at].x), halves(v[at].y));
-#endif
 #else
     return v[at];
 #endif

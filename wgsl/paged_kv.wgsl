@@ -1,5 +1,5 @@
-// Shared: where a token's keys or values lie. A layer's cache is
-// [page, kv_head, 64 tokens, HEAD_DIM], f16 (four in a vec2<u32>) or f32 (four in a vec4<f32>).
+// Shared: where a token's keys or values lie. A layer's cache is pages, each [kv_head, 64 tokens, HEAD_DIM] in vectors
+// of four elements: f32 in vec4<f32>, f16 in vec2<u32>.
 // Needs `page_table` [slots, max_pages] u32 and the parameters max_pages and kv_heads.
 const PAGE_TOKENS = 64u;
 

@@ -75,7 +75,10 @@ const KV: (&str, &[&str]) = ("KV", &["f16", "f32"]);
 
 /// Every kernel the program can dispatch, with its axes.
 pub const FAMILIES: &[Family] = &[
-    Family { file: "attention_decode", axes: &[KV, ("HEAD_DIM", &["64", "128"])] },
+    Family {
+        file: "attention_decode",
+        axes: &[KV, ("HEAD_DIM", &["64", "128"]), ("GROUP", &["1", "2", "4"])],
+    },
     Family {
         file: "attention_flash",
         axes: &[("KV", &["f16", "f32", "dense"]), ("HEAD_DIM", &["64", "72", "128"])],

@@ -184,7 +184,7 @@ impl TextDecoder {
             rms_norm: gpu.kernel(&KernelKey::new("rms_norm"))?,
             rope_and_cache: gpu.kernel(&key("rope_and_cache"))?,
             flash: Flash::new(gpu, kv.name(), head_dim)?,
-            decode: gpu.kernel(&key("attention_decode"))?,
+            decode: gpu.kernel(&Self::decode_key(text, kv))?,
             reduce: gpu.kernel(&KernelKey::new("attention_reduce").with("HEAD_DIM", head_dim))?,
         };
         let rope_positions = context + SPARE_POSITIONS;
@@ -236,6 +236,13 @@ impl TextDecoder {
         KernelKey::new(file).with("KV", kv.name()).with("HEAD_DIM", head_dim)
     }
 
+    /// Decode attention for this model.
+    #[must_use]
+    pub fn decode_key(text: &TextConfig, kv: KvFormat) -> KernelKey {
+        Self::kv_key("attention_decode", kv, text.head_dim)
+            .with("GROUP", heads_together(text.num_heads, text.num_kv_heads))
+    }
+
     /// Kernels that answering will want, to be compiled ahead: for one session and for prefill.
     #[must_use]
     pub fn kernel_keys(gpu: &Gpu, text: &TextConfig, recipe: Recipe) -> Vec<KernelKey> {
@@ -248,8 +255,9 @@ impl TextDecoder {
             KernelKey::new("embed_pictures"),
             KernelKey::new("rms_norm"),
         ];
-        keys.extend(["rope_and_cache", "attention_decode"].map(|file| Self::kv_key(file, kv, text.head_dim)));
+        keys.push(Self::kv_key("rope_and_cache", kv, text.head_dim));
         keys.push(Flash::key(gpu, kv.name(), text.head_dim));
+        keys.push(Self::decode_key(text, kv));
         keys.push(KernelKey::new("attention_reduce").with("HEAD_DIM", text.head_dim));
         for batch in [1, 0] {
             keys.extend(
@@ -547,7 +555,11 @@ impl TextDecoder {
                     [word(heads), word(kv_heads), cache.max_pages(), word(self.max_pieces), scale.to_bits()];
                 let buffers = [&b.q, &cache.k[n], &cache.v[n], &b.rows, &cache.page_table, &b.partial];
                 let cost = (4 * rows * heads * head_dim * length) as f64;
-                let groups = [word(pieces), word(heads), word(rows)];
+                let groups = [
+                    word(pieces),
+                    word(heads / heads_together(text.num_heads, text.num_kv_heads)),
+                    word(rows),
+                ];
                 recorder.dispatch(&self.kernels.decode, &params, &buffers, groups, cost)?;
                 let params = [word(heads), word(self.max_pieces)];
                 let buffers = [&b.partial, &b.rows, &b.attended];
@@ -578,6 +590,12 @@ impl TextDecoder {
     pub fn head_format(&self) -> WeightFormat {
         self.head.as_ref().unwrap_or(&self.embedding).format
     }
+}
+
+/// Query heads of one KV head that a workgroup of decode attention runs together: its define GROUP.
+#[must_use]
+pub fn heads_together(heads: usize, kv_heads: usize) -> usize {
+    [4, 2].into_iter().find(|group| (heads / kv_heads).is_multiple_of(*group)).unwrap_or(1)
 }
 
 /// `[positions, head_dim / 2]` (cos, sin): the angle is position * theta^(-2k/head_dim), its product rounded

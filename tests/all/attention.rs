@@ -4,7 +4,7 @@
 use half::f16;
 use ocelli::gpu::{Gpu, KernelKey, Pacing, Recorder};
 use ocelli::model::flash::Flash;
-use ocelli::model::text_decoder::RowInfo;
+use ocelli::model::text_decoder::{RowInfo, heads_together};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
@@ -141,8 +141,14 @@ fn paged(gpu: &Gpu, half: bool, kv_heads: usize, dim: usize, length: usize) -> P
 fn paged_attention_is_right_over_a_long_cache_in_prefill_and_in_decoding() {
     let gpu = gpu();
     let mut recorder = Recorder::new(&gpu, Pacing::HEADLESS).unwrap();
-    for (half, dim, length) in [(false, 64usize, 1100usize), (true, 128, 4500), (false, 128, 257)] {
-        let (heads, kv_heads) = (4usize, 2usize);
+    for (half, dim, heads, kv_heads, length) in [
+        (false, 64usize, 4usize, 2usize, 1100usize),
+        (true, 128, 4, 2, 4500),
+        (false, 128, 8, 2, 257),
+        (true, 64, 3, 3, 256),
+        (true, 64, 8, 1, 321),
+        (true, 128, 6, 2, 41),
+    ] {
         let cache = paged(&gpu, half, kv_heads, dim, length);
         let kv = if half { "f16" } else { "f32" };
         let scale = (1.0 / (dim as f32).sqrt()).to_bits();
@@ -193,12 +199,16 @@ fn paged_attention_is_right_over_a_long_cache_in_prefill_and_in_decoding() {
         let one_row = gpu.storage_buffer_with("row", bytemuck::bytes_of(&infos[last])).unwrap();
         let partial = gpu.storage_buffer("partial", heads * max_pieces * (dim + 4) * 4).unwrap();
         gpu.fill(&partial, 0x7fc0_0000);
-        let decode =
-            gpu.kernel(&KernelKey::new("attention_decode").with("KV", kv).with("HEAD_DIM", dim)).unwrap();
+        let group = heads_together(heads, kv_heads);
+        let decode = gpu
+            .kernel(
+                &KernelKey::new("attention_decode").with("KV", kv).with("HEAD_DIM", dim).with("GROUP", group),
+            )
+            .unwrap();
         let reduce = gpu.kernel(&KernelKey::new("attention_reduce").with("HEAD_DIM", dim)).unwrap();
         let params = [heads as u32, kv_heads as u32, cache.max_pages as u32, max_pieces as u32, scale];
         let buffers = [&one_q, &cache.k, &cache.v, &one_row, &cache.table, &partial];
-        let groups = [length.div_ceil(256) as u32, heads as u32, 1];
+        let groups = [length.div_ceil(256) as u32, (heads / group) as u32, 1];
         recorder.dispatch(&decode, &params, &buffers, groups, 1.0).unwrap();
         let params = [heads as u32, max_pieces as u32];
         recorder.dispatch(&reduce, &params, &[&partial, &one_row, &o], [heads as u32, 1, 1], 1.0).unwrap();
