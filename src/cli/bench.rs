@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::{ModelArgs, print, print_json, say};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, KernelTime, Recorder, Tuning, measure_read_bandwidth};
-use crate::model::calibration;
+use crate::model::calibration::{self, Candidate};
 use crate::model::kv_cache::PAGE_TOKENS;
 use crate::model::linear::MAX_BATCH;
 use crate::model::loaded::{LoadedModel, MemoryPlan};
@@ -162,9 +162,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let size = parse_size(&args.image_size)?;
     let options = args.model.load_options()?;
     let (gpu, source) = args.model.open()?;
-    if args.tune || !calibration::apply_remembered(&gpu) {
-        tune(&gpu)?;
-    }
+    let remembered = !args.tune && calibration::apply_remembered(&gpu);
+    let tuned = if remembered { None } else { Some(tune(&gpu)?) };
     say("measuring the device's read bandwidth");
     let copy_gb_s = measure_read_bandwidth(&gpu)?;
     say("loading");
@@ -173,6 +172,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let before = gpu.allocated_bytes();
     let mut model =
         LoadedModel::load(&gpu, &source.model, &options, &mut |_, _| Ok(())).map_err(ModelArgs::advise)?;
+    if let Some(candidates) = &tuned {
+        keep_tuning(&gpu, candidates);
+    }
     let loading = Loading {
         planned_mb: MemoryPlan::new(&source.model, &options).loaded_bytes() as f64 / 1e6,
         loaded_mb: (gpu.allocated_bytes() - before) as f64 / 1e6,
@@ -226,21 +228,24 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     ))
 }
 
-/// Measures which kernels are the fastest, says what was found, and keeps it.
-fn tune(gpu: &Gpu) -> Result<()> {
+/// Measures which kernels are the fastest and takes them.
+fn tune(gpu: &Gpu) -> Result<Vec<Candidate>> {
     say("measuring which kernels are the fastest");
     let (tuning, candidates) = calibration::calibrate(gpu)?;
+    gpu.set_tuning(tuning);
+    Ok(candidates)
+}
+
+/// Says what was found and keeps it, once a model runs on it; where that fails the figures are right all the same.
+fn keep_tuning(gpu: &Gpu, candidates: &[Candidate]) {
     for candidate in candidates {
         let [rows, outputs, inputs] = candidate.shape;
         say(&format!("{:9.2} ms  {rows} x {inputs} -> {outputs}  {}", candidate.ms, candidate.kernel));
     }
-    gpu.set_tuning(tuning);
-    match calibration::remember(gpu, tuning) {
-        Ok(file) => say(&format!("kept in {}", file.display())),
-        // The figures are right all the same.
+    match calibration::remember(gpu, gpu.tuning()) {
+        Ok(file) => say(&format!("the choice of kernels is kept in {}", file.display())),
         Err(error) => say(&format!("note: {error}")),
     }
-    Ok(())
 }
 
 /// The middle of an odd number of measurements, the upper middle of an even one.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::linear::{Linear, Product};
+use super::source::cache_folder;
 use super::weights::{Matrix, MatrixSlice, WeightFormat};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, MatrixKernel, Pacing, Recorder, Tuning, VectorKernel};
@@ -115,12 +116,9 @@ impl Measured {
 
 const FILE: &str = "tuning.json";
 
-/// The file of measured choices, in the system's place for what can be made again; `OCELLI_TUNING` names another.
-fn file() -> Option<PathBuf> {
-    if let Some(file) = std::env::var_os("OCELLI_TUNING").filter(|file| !file.is_empty()) {
-        return Some(file.into());
-    }
-    directories::ProjectDirs::from("", "", "ocelli").map(|dirs| dirs.cache_dir().join(FILE))
+/// The file of measured choices, in the folder of what can be made again.
+fn file() -> Result<PathBuf> {
+    Ok(cache_folder()?.join(FILE))
 }
 
 /// A driver's update measures anew.
@@ -137,7 +135,7 @@ fn read(file: &Path) -> BTreeMap<String, Tuning> {
 /// Has the device run what was measured on this adapter and driver; false where nothing was. A damaged file counts as none.
 #[must_use]
 pub fn apply_remembered(gpu: &Gpu) -> bool {
-    let Some(tuning) = file().and_then(|file| read(&file).remove(&name_of(gpu))) else { return false };
+    let Some(tuning) = file().ok().and_then(|file| read(&file).remove(&name_of(gpu))) else { return false };
     gpu.set_tuning(tuning);
     true
 }
@@ -148,9 +146,7 @@ pub fn apply_remembered(gpu: &Gpu) -> bool {
 /// The file cannot be written.
 pub fn remember(gpu: &Gpu, tuning: Tuning) -> Result<PathBuf> {
     const DOING: &str = "keeping the measured choice of kernels";
-    let file = file().ok_or_else(|| {
-        Error::new(DOING, "this system has no home folder").help("set OCELLI_TUNING to a file")
-    })?;
+    let file = file()?;
     let mut all = read(&file);
     all.insert(name_of(gpu), tuning);
     let text = serde_json::to_vec_pretty(&all).map_err(|e| Error::new(DOING, e))?;
@@ -160,7 +156,7 @@ pub fn remember(gpu: &Gpu, tuning: Tuning) -> Result<PathBuf> {
     // Whole or not at all: another program may be reading it.
     let part = file.with_extension("part");
     std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, &file)).map_err(|e| {
-        Error::new(DOING, e).at_path(&file).help("set OCELLI_TUNING to a file that can be written")
+        Error::new(DOING, e).at_path(&file).help("set OCELLI_CACHE to a folder that can be written")
     })?;
     Ok(file)
 }

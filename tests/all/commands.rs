@@ -362,6 +362,42 @@ fn bench_and_synth_do_what_they_say() {
     assert!(close(number("decode_gb_s"), read), "a step reads the weights once for both sessions: {report}");
     assert!(number("ttft_ms") > number("vision_ms"), "{report}");
 
+    for key in ["decode_bare_tok_s", "prefill_bare_tok_s", "vision_bare_ms", "vision_share"] {
+        assert!(number(key) > 0.0 && number(key).is_finite(), "{key} in {report}");
+    }
+    let share = number("decode_tok_s") / number("decode_bare_tok_s");
+    assert!(close(number("decode_share"), share), "{report}");
+
+    // The first run measured the kernels and kept its choice; the second finds it; a damaged file counts as none.
+    let kept = place.path("cache").join("tuning.json");
+    let choice: Value = serde_json::from_slice(&fs::read(&kept).unwrap()).unwrap();
+    let tuning = choice.as_object().unwrap().values().next().unwrap();
+    assert_eq!((tuning, choice.as_object().unwrap().len()), (&report["tuning"], 1));
+    assert!(run.stderr.contains("which kernels are the fastest"), "{}", run.stderr);
+
+    let run = place.fine(&[&small[..], &["--image-size", "0x0", "--profile"]].concat());
+    assert!(!run.stderr.contains("which kernels are the fastest"), "{}", run.stderr);
+    for kernel in ["decode: ", "sample [1, 1, 1]", "begin_step [1, 1, 1]"] {
+        assert!(run.text().contains(kernel), "{kernel}: {}", run.text());
+    }
+    fs::write(&kept, "{").unwrap();
+    let run =
+        place.fine(&[&small[..], &["--image-size", "0x0", "--sweep", "--longest", "1", "--json"]].concat());
+    assert!(run.stderr.contains("which kernels are the fastest"), "{}", run.stderr);
+    let points = run.json();
+    let of = |axis: &str| -> Vec<u64> {
+        let all = points.as_array().unwrap().iter().filter(|point| point["axis"] == axis);
+        all.inspect(|point| assert!(point["tok_s"].as_f64().unwrap() > 0.0, "{point}"))
+            .map(|point| point["value"].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!((of("context"), of("batch"), of("prompt")), (vec![128], vec![1], vec![16, 64]));
+    assert!(of("picture").first() == Some(&224), "{points}");
+    let run = place.fine(&[&small[..], &["--image-size", "0x0", "--tune"]].concat());
+    assert!(run.stderr.contains("which kernels are the fastest"), "{}", run.stderr);
+    let again: Value = serde_json::from_slice(&fs::read(&kept).unwrap()).unwrap();
+    assert!(again.as_object().unwrap().keys().eq(choice.as_object().unwrap().keys()), "{again}");
+
     let run = place.fine(&[&small[..], &["--image-size", "0x0"]].concat());
     for line in ["adapter ", "model      one int8hu", "vision     none", "decode ", "batch 1", "bandwidth "] {
         assert!(run.text().contains(line), "{line}: {}", run.text());
