@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+# Tokens before those that are decoded at a short context.
+SHORT = 8
 
 
 class Child:
@@ -137,14 +139,14 @@ def ocelli(args) -> Column:
     prepare = [args.ocelli, "bench", "--json", "--model", args.ocelli_model or args.gguf, "--context", args.context]
     Child([*prepare, "--image-size", "0x0", "--prompt-tokens", 1, "--new-tokens", 1], args.limit, {})
     text = ("--text-only", "--image-size", "0x0")
-    for nth, count in enumerate(args.prompts):
-        new = args.new if nth == 0 else 1
-        report = bench(f"prompt of {count}", *text, "--prompt-tokens", count, "--new-tokens", new)
+    report = bench("decoding", *text, "--prompt-tokens", SHORT, "--new-tokens", args.new)
+    if report:
+        column.figures[f"decode {SHORT}"] = report["decode_tok_s"]
+        column.notes.append(f"{report['adapter']} ({report['driver']}), {report['recipe']}")
+    for count in args.prompts:
+        report = bench(f"prompt of {count}", *text, "--prompt-tokens", count, "--new-tokens", 1)
         if report:
             column.figures[f"prefill {count}"] = report["prefill_tok_s"]
-            if nth == 0:
-                column.figures[f"decode {count}"] = report["decode_tok_s"]
-                column.notes.append(f"{report['adapter']} ({report['driver']}), {report['recipe']}")
     report = bench(f"picture of {args.image}", "--image-size", args.image, "--prompt-tokens", 1, "--new-tokens", 1)
     if report:
         column.figures["vision"] = report["vision_ms"] / 1e3
@@ -163,7 +165,7 @@ def llama_cpp(args, device: str) -> Column:
     env = {} if args.vulkan_device is None else {"GGML_VK_VISIBLE_DEVICES": args.vulkan_device}
     common = ["--model", args.gguf, "--device", device, "--threads", args.threads, "--repeats", args.repeats]
     runs = [("text", ["node", HERE / "llama_text.mjs", *common, "--context", args.context, "--new", args.new,
-                      "--prompts", ",".join(map(str, args.prompts)), "--long", args.long])]
+                      "--short", SHORT, "--prompts", ",".join(map(str, args.prompts)), "--long", args.long])]
     if args.mmproj and args.vision_python:
         runs.append(("picture", [args.vision_python, HERE / "llama_vision.py", *common, "--mmproj", args.mmproj,
                                  "--image", args.image]))
@@ -188,7 +190,7 @@ def llama_cpp(args, device: str) -> Column:
 
 def table(args, columns: list[Column]) -> str:
     """Ratios above 1 say that Ocelli is the faster or the smaller one."""
-    rows = [(f"decode {args.prompts[0]}", f"decode after {args.prompts[0]} tokens, tok/s", True, "{:.2f}")]
+    rows = [(f"decode {SHORT}", f"decode after {SHORT} tokens, tok/s", True, "{:.2f}")]
     rows += [(f"prefill {n}", f"prefill of {n} tokens, tok/s", True, "{:.1f}") for n in args.prompts]
     if args.long:
         rows.append((f"prefill {args.long}", f"prefill of {args.long} tokens, tok/s", True, "{:.1f}"))

@@ -1,8 +1,8 @@
 // The text half of llama.cpp, by the ready-made binaries that come with node-llama-cpp: prefill and decoding, nothing else.
 // Prints one JSON object a line as soon as it knows something, so that a run cut short has still told what it measured.
 //
-//     node llama_text.mjs --model FILE --device vulkan|cpu [--threads 2] [--context 1024] [--prompts 128,512] [--new 16]
-//                         [--long 0] [--repeats 2]
+//     node llama_text.mjs --model FILE --device vulkan|cpu [--threads 2] [--context 1024] [--short 8] [--prompts 128,512]
+//                         [--new 16] [--long 0] [--repeats 2]
 
 import fs from "node:fs";
 import {parseArgs} from "node:util";
@@ -14,6 +14,7 @@ const {values: args} = parseArgs({
         device: {type: "string"},
         threads: {type: "string", default: "2"},
         context: {type: "string", default: "1024"},
+        short: {type: "string", default: "8"},
         prompts: {type: "string", default: "128,512"},
         new: {type: "string", default: "16"},
         long: {type: "string", default: "0"},
@@ -95,16 +96,20 @@ async function decode() {
     return (performance.now() - start) / 1e3 / newTokens;
 }
 
-// The first run of a size makes its kernels; a later one counts if it is better. Decoding goes on from the first prompt.
-for (const [nth, count] of args.prompts.split(",").map(Number).entries()) {
+// The first run of a size makes its kernels; a later one counts if it is better. Decoding comes first: the kernels of a short
+// prompt are the quickest to make, and a slow device may get no further.
+const short = Number(args.short);
+let token = Infinity;
+for (let run = 1; run <= repeats; run++) {
+    await prefill(short);
+    token = Math.min(token, await decode());
+    tell({decode: short, tok_s: 1 / token, runs: run});
+}
+for (const count of args.prompts.split(",").map(Number)) {
     let prompt = Infinity;
-    let token = Infinity;
     for (let run = 1; run <= repeats; run++) {
         prompt = Math.min(prompt, await prefill(count));
         tell({prefill: count, tok_s: count / prompt, runs: run});
-        if (nth > 0) continue;
-        token = Math.min(token, await decode());
-        tell({decode: count, tok_s: 1 / token, runs: run});
     }
 }
 const long = Number(args.long);
