@@ -17,13 +17,15 @@ pub struct Candidate {
     pub kernel: String,
     /// The product measured: rows of x, outputs, inputs.
     pub shape: [usize; 3],
-    /// The best of five, milliseconds.
+    /// The best run, milliseconds.
     pub ms: f64,
 }
 
 /// The shapes of Qwen3-VL-2B: one row through its largest matrix, and a chunk of a prompt through a square one.
 const VECTOR_SHAPE: [usize; 3] = [1, 12288, 2048];
 const MATRIX_SHAPE: [usize; 3] = [128, 2048, 2048];
+/// Runs of each choice.
+const ROUNDS: usize = 8;
 
 /// Measures every choice this device can run, in int8, and returns the fastest; takes a second or a few, most of it the
 /// driver compiling. Changes nothing: see [`Gpu::set_tuning`] and [`remember`].
@@ -36,20 +38,19 @@ pub fn calibrate(gpu: &Gpu) -> Result<(Tuning, Vec<Candidate>)> {
     let matrices =
         [MatrixKernel::Tiles, MatrixKernel::Lanes].map(|matrix| Tuning { matrix, ..Tuning::PORTABLE });
     let mut seen = Vec::new();
-    let mut fastest =
-        |choices: &[Tuning], shape: [usize; 3], name: &dyn Fn(&Tuning) -> String| -> Result<Tuning> {
-            let product = Measured::new(gpu, shape)?;
-            let mut best: Option<(f64, Tuning)> = None;
-            for &choice in choices.iter().filter(|choice| choice.is_possible(gpu)) {
-                let ms = product.best_of(gpu, choice, 5)?;
-                seen.push(Candidate { kernel: name(&choice), shape, ms });
-                if best.is_none_or(|(least, _)| ms < least) {
-                    best = Some((ms, choice));
-                }
-            }
-            product.free(gpu);
-            Ok(best.map_or(Tuning::PORTABLE, |(_, choice)| choice))
-        };
+    let mut fastest = |choices: &[Tuning], shape: [usize; 3], name: &dyn Fn(&Tuning) -> String| {
+        let product = Measured::new(gpu, shape)?;
+        let choices: Vec<Tuning> = choices.iter().copied().filter(|choice| choice.is_possible(gpu)).collect();
+        let times = product.best_of(gpu, &choices)?;
+        product.free(gpu);
+        let found = times.iter().zip(&choices).min_by(|a, b| a.0.total_cmp(b.0)).map(|(_, &choice)| choice);
+        seen.extend(choices.iter().zip(times).map(|(choice, ms)| Candidate {
+            kernel: name(choice),
+            shape,
+            ms,
+        }));
+        Ok::<_, Error>(found.unwrap_or(Tuning::PORTABLE))
+    };
     let vector = fastest(&vectors, VECTOR_SHAPE, &|t| format!("{:?}", t.vector))?.vector;
     let matrix = fastest(&matrices, MATRIX_SHAPE, &|t| format!("{:?}", t.matrix))?.matrix;
     Ok((Tuning { vector, matrix }, seen))
@@ -84,25 +85,29 @@ impl Measured {
         Ok(Self { matrix, x, y, rows })
     }
 
-    /// Milliseconds of the best run; the first one, which compiles, does not count.
-    fn best_of(&self, gpu: &Gpu, tuning: Tuning, runs: usize) -> Result<f64> {
-        let mut linear = Linear::with(gpu, tuning)?;
+    /// Milliseconds of each choice's best run. The choices take turns, so that what else the machine does meets all of
+    /// them; the first runs, which compile, do not count.
+    fn best_of(&self, gpu: &Gpu, choices: &[Tuning]) -> Result<Vec<f64>> {
         let mut recorder = Recorder::new(gpu, Pacing::HEADLESS)?;
-        let mut best = f64::INFINITY;
+        let mut linears =
+            choices.iter().map(|&choice| Linear::with(gpu, choice)).collect::<Result<Vec<_>>>()?;
+        let mut best = vec![f64::INFINITY; choices.len()];
         // Several in one submission, so that submitting does not count.
         let repeats = if self.rows == 1 { 4 } else { 1 };
-        for run in 0..=runs {
-            let began = Instant::now();
-            for _ in 0..repeats {
-                linear.record(&mut recorder, &self.matrix, &Product::new(&self.x, &self.y, self.rows))?;
-            }
-            recorder.finish()?;
-            if run > 0 {
-                best = best.min(began.elapsed().as_secs_f64() * 1e3 / f64::from(repeats));
+        for round in 0..=ROUNDS {
+            for (linear, best) in linears.iter_mut().zip(&mut best) {
+                let began = Instant::now();
+                for _ in 0..repeats {
+                    linear.record(&mut recorder, &self.matrix, &Product::new(&self.x, &self.y, self.rows))?;
+                }
+                recorder.finish()?;
+                if round > 0 {
+                    *best = best.min(began.elapsed().as_secs_f64() * 1e3 / f64::from(repeats));
+                }
             }
         }
+        linears.iter().for_each(Linear::free);
         recorder.free();
-        linear.free();
         Ok(best)
     }
 
