@@ -172,9 +172,6 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let before = gpu.allocated_bytes();
     let mut model =
         LoadedModel::load(&gpu, &source.model, &options, &mut |_, _| Ok(())).map_err(ModelArgs::advise)?;
-    if let Some(candidates) = &tuned {
-        keep_tuning(&gpu, candidates);
-    }
     let loading = Loading {
         planned_mb: MemoryPlan::new(&source.model, &options).loaded_bytes() as f64 / 1e6,
         loaded_mb: (gpu.allocated_bytes() - before) as f64 / 1e6,
@@ -184,9 +181,12 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let size = patches(size, &model)?;
     let mut bench = Bench { gpu: &gpu, model: &mut model, random: Random::new(), size, loading };
     if args.sweep {
-        return bench.sweep(args).map(drop);
+        bench.sweep(args)?;
+        keep_tuning(&gpu, tuned);
+        return Ok(());
     }
     let report = bench.measure(args, &source.name, copy_gb_s)?;
+    keep_tuning(&gpu, tuned);
     if args.json {
         return print_json(&report);
     }
@@ -236,8 +236,10 @@ fn tune(gpu: &Gpu) -> Result<Vec<Candidate>> {
     Ok(candidates)
 }
 
-/// Says what was found and keeps it, once a model runs on it; where that fails the figures are right all the same.
-fn keep_tuning(gpu: &Gpu, candidates: &[Candidate]) {
+/// Says what was found, where anything was, and keeps it, once a model has run on it; where that fails the figures are right
+/// all the same.
+fn keep_tuning(gpu: &Gpu, candidates: Option<Vec<Candidate>>) {
+    let Some(candidates) = candidates else { return };
     for candidate in candidates {
         let [rows, outputs, inputs] = candidate.shape;
         say(&format!("{:9.2} ms  {rows} x {inputs} -> {outputs}  {}", candidate.ms, candidate.kernel));
