@@ -8,6 +8,7 @@
 //
 // Workgroup of 32. Variants: KV (f16, f32, dense), HEAD_DIM, LANES (of a subgroup: 8, 16 or 32), WIDE (64-bit integers).
 #import weights
+#import wide
 #if KV == dense
 #else
 #import row_info
@@ -63,12 +64,6 @@ fn key_base(slot: u32, j: u32, kv_head: u32) -> u32 {
     return kv_vector(slot, j, kv_head);
 #endif
 }
-
-#if WIDE
-fn words(both: u64) -> vec2<u32> {
-    return vec2<u32>(u32(both & 0xfffffffflu), u32(both >> 32u));
-}
-#endif
 
 fn load_q(at: u32) -> vec4<f32> {
 #if WIDE

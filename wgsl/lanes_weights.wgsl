@@ -3,6 +3,7 @@
 // Every load of these kernels is a load a lane on a software device, however wide: with WIDE (64-bit integers) a load
 // brings twice as much. Variants: WEIGHTS, WIDE.
 #import weights
+#import wide
 
 struct Eight {
     low: vec4<f32>,
@@ -18,8 +19,7 @@ struct Eight {
 // Words 2 * pair and 2 * pair + 1 of W.
 fn two_words(pair: u32) -> vec2<u32> {
 #if WIDE
-    let both = w[pair];
-    return vec2<u32>(u32(both & 0xfffffffflu), u32(both >> 32u));
+    return words(w[pair]);
 #else
     return vec2<u32>(w[pair * 2u], w[pair * 2u + 1u]);
 #endif

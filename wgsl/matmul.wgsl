@@ -10,7 +10,7 @@
 // Workgroup of 64 makes a tile of 64 rows m by 64 columns n, 8 by 8 an invocation, 32 columns k at a time
 // through workgroup memory, dequantised on the way in. Variants: WEIGHTS, EPILOGUE, F16.
 #import weights
-#import gelu
+#import product_end
 
 struct Params {
     m: u32,
@@ -23,9 +23,6 @@ struct Params {
     flags: u32,
     first_tile: u32,
 }
-
-const HAS_BIAS = 1u;
-const ACCUMULATE = 2u;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
@@ -138,27 +135,13 @@ fn write(m: u32, n: u32, sum: f32) {
     if (m >= p.m || n >= p.rows) {
         return;
     }
-    var v = sum;
     let column = p.first_row + n;
-    if ((p.flags & HAS_BIAS) != 0u) {
-        v += bias[column];
-    }
-#if EPILOGUE == gelu_tanh
-    v = gelu_tanh(v);
-#endif
-#if EPILOGUE == gelu_erf
-    v = gelu_erf(v);
-#endif
-    let at = (m + p.y_first_row) * p.y_stride + column;
-    if ((p.flags & ACCUMULATE) != 0u) {
-        v += y[at];
-    }
-    y[at] = v;
+    end_sum((m + p.y_first_row) * p.y_stride + column, column, sum);
 }
 
 fn write_pair(m: u32, n: u32, gate: f32, up: f32) {
     if (m < p.m && n + 1u < p.rows) {
-        y[(m + p.y_first_row) * p.y_stride + (p.first_row + n) / 2u] = silu(gate) * up;
+        end_pair((m + p.y_first_row) * p.y_stride + (p.first_row + n) / 2u, gate, up);
     }
 }
 

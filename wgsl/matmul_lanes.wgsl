@@ -8,7 +8,7 @@
 // Bindings and flags: see matmul. first_tile counts workgroups along n.
 // Workgroup of 64. Variants: WEIGHTS, EPILOGUE, GROUPS (of eight rows), COLUMNS (even), WIDE (see lanes_weights).
 #import lanes_weights
-#import gelu
+#import product_end
 
 struct Params {
     m: u32,
@@ -21,9 +21,6 @@ struct Params {
     flags: u32,
     first_tile: u32,
 }
-
-const HAS_BIAS = 1u;
-const ACCUMULATE = 2u;
 
 @group(0) @binding(0) var<uniform> p: Params;
 #if WIDE
@@ -39,8 +36,7 @@ const ACCUMULATE = 2u;
 
 fn two_of_x(pair: u32) -> vec2<f32> {
 #if WIDE
-    let both = x[pair];
-    return bitcast<vec2<f32>>(vec2<u32>(u32(both & 0xfffffffflu), u32(both >> 32u)));
+    return bitcast<vec2<f32>>(words(x[pair]));
 #else
     return x[pair];
 #endif
@@ -50,27 +46,13 @@ fn write(m: u32, n: u32, sum: f32) {
     if (m >= p.m || n >= p.rows) {
         return;
     }
-    var v = sum;
     let column = p.first_row + n;
-    if ((p.flags & HAS_BIAS) != 0u) {
-        v += bias[column];
-    }
-#if EPILOGUE == gelu_tanh
-    v = gelu_tanh(v);
-#endif
-#if EPILOGUE == gelu_erf
-    v = gelu_erf(v);
-#endif
-    let at = (m + p.y_first_row) * p.y_stride + column;
-    if ((p.flags & ACCUMULATE) != 0u) {
-        v += y[at];
-    }
-    y[at] = v;
+    end_sum((m + p.y_first_row) * p.y_stride + column, column, sum);
 }
 
 fn write_pair(m: u32, n: u32, gate: f32, up: f32) {
     if (m < p.m && n + 1u < p.rows) {
-        y[(m + p.y_first_row) * p.y_stride + (p.first_row + n) / 2u] = silu(gate) * up;
+        end_pair((m + p.y_first_row) * p.y_stride + (p.first_row + n) / 2u, gate, up);
     }
 }
 

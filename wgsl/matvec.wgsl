@@ -11,7 +11,7 @@
 // the columns; one reduction a row at the end. The sum of a row never depends on the batch: explicit fma,
 // fixed order. Variants: WEIGHTS, EPILOGUE, BATCH, ROWS (4 or 8), SUBGROUPS, F16.
 #import weights
-#import gelu
+#import product_end
 
 struct Params {
     rows: u32,
@@ -23,8 +23,6 @@ struct Params {
     groups_x: u32,
 }
 
-const HAS_BIAS = 1u;
-const ACCUMULATE = 2u;
 const ROWS = #{ROWS}u;
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -54,27 +52,13 @@ var<workgroup> shared_sums: array<f32, ROWS * #{BATCH}u * 64u>;
 #endif
 
 fn write(b: u32, n: u32, sum: f32) {
-    var v = sum;
     let column = p.first_row + n;
-    if ((p.flags & HAS_BIAS) != 0u) {
-        v += bias[column];
-    }
-#if EPILOGUE == gelu_tanh
-    v = gelu_tanh(v);
-#endif
-#if EPILOGUE == gelu_erf
-    v = gelu_erf(v);
-#endif
-    let at = b * p.y_stride + column;
-    if ((p.flags & ACCUMULATE) != 0u) {
-        v += y[at];
-    }
-    y[at] = v;
+    end_sum(b * p.y_stride + column, column, sum);
 }
 
 fn write_pair(b: u32, n: u32, gate: f32, up: f32) {
     if (n + 1u < p.rows) {
-        y[b * p.y_stride + (p.first_row + n) / 2u] = silu(gate) * up;
+        end_pair(b * p.y_stride + (p.first_row + n) / 2u, gate, up);
     }
 }
 

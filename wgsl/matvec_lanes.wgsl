@@ -6,7 +6,7 @@
 //
 // Bindings and flags: see matvec. Workgroup of 32. Variants: WEIGHTS, EPILOGUE, BATCH, WIDE (see lanes_weights).
 #import lanes_weights
-#import gelu
+#import product_end
 
 struct Params {
     rows: u32,
@@ -17,9 +17,6 @@ struct Params {
     flags: u32,
     groups_x: u32,
 }
-
-const HAS_BIAS = 1u;
-const ACCUMULATE = 2u;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -45,27 +42,13 @@ fn write(b: u32, n: u32, sum: f32) {
     if (b >= p.batch || n >= p.rows) {
         return;
     }
-    var v = sum;
     let column = p.first_row + n;
-    if ((p.flags & HAS_BIAS) != 0u) {
-        v += bias[column];
-    }
-#if EPILOGUE == gelu_tanh
-    v = gelu_tanh(v);
-#endif
-#if EPILOGUE == gelu_erf
-    v = gelu_erf(v);
-#endif
-    let at = b * p.y_stride + column;
-    if ((p.flags & ACCUMULATE) != 0u) {
-        v += y[at];
-    }
-    y[at] = v;
+    end_sum(b * p.y_stride + column, column, sum);
 }
 
 fn write_pair(b: u32, n: u32, gate: f32, up: f32) {
     if (b < p.batch && n + 1u < p.rows) {
-        y[b * p.y_stride + (p.first_row + n) / 2u] = silu(gate) * up;
+        end_pair(b * p.y_stride + (p.first_row + n) / 2u, gate, up);
     }
 }
 

@@ -131,7 +131,7 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
     const DOING: &str = "opening the window";
     let start = Instant::now();
     let gpu = Gpu::new(&options.gpu)?;
-    let _ = calibration::apply_remembered(&gpu);
+    calibration::apply_remembered(&gpu);
     let adapter = gpu.adapter_name().to_owned();
     let preferences = places.preferences.as_deref().map(Preferences::read).unwrap_or_default();
     let mut viewport = ViewportBuilder::default()

@@ -162,8 +162,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let size = parse_size(&args.image_size)?;
     let options = args.model.load_options()?;
     let (gpu, source) = args.model.open()?;
-    let remembered = !args.tune && calibration::apply_remembered(&gpu);
-    let tuned = if remembered { None } else { Some(tune(&gpu)?) };
+    let tuned = if args.tune || !gpu.is_tuned() { Some(tune(&gpu)?) } else { None };
     say("measuring the device's read bandwidth");
     let copy_gb_s = measure_read_bandwidth(&gpu)?;
     say("loading");
@@ -353,7 +352,7 @@ impl Bench<'_> {
             args.repeat,
         )?;
         say("their matrix products alone");
-        let bare_decode_secs = self.bare_decode(args.batch, 2 * args.repeat + 1)?;
+        let bare_decode_secs = median(|| self.bare_decode(args.batch), 2 * args.repeat + 1)?;
         let bare_prefill_secs = median(|| self.bare_prefill(prompt), args.repeat)?;
         let vision_bare_ms = match self.size {
             Some((gh, gw)) => Some(median(|| self.bare_vision(gh * gw), args.repeat)? * 1e3),

@@ -164,7 +164,7 @@ impl ModelArgs {
         let model = self.choose()?;
         // The device first: without one nobody wants to wait for a conversion.
         let gpu = Gpu::new(&self.gpu_options())?;
-        let _ = calibration::apply_remembered(&gpu);
+        calibration::apply_remembered(&gpu);
         let mut line = ProgressLine::new("converting");
         let wanted = Wanted { recipe: self.recipe, text_only: self.text_only };
         let source = ModelSource::resolve(&model, wanted, &mut |p| line.show(p), &AtomicBool::new(false));

@@ -356,6 +356,12 @@ impl Gpu {
         set.filter(|tuning| tuning.is_possible(self)).unwrap_or_else(|| Tuning::default_for(self))
     }
 
+    /// Was a choice of kernels set, by options or [`Gpu::set_tuning`]?
+    #[must_use]
+    pub fn is_tuned(&self) -> bool {
+        self.0.tuning.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Changes what models loaded from now on run their products on.
     pub fn set_tuning(&self, tuning: Tuning) {
         *self.0.tuning.lock().unwrap_or_else(PoisonError::into_inner) = Some(tuning);

@@ -252,11 +252,16 @@ fn trusted_module(device: &wgpu::Device, descriptor: wgpu::ShaderModuleDescripto
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
 }
 
-/// For each storage binding of a kernel text, in order: is it read-only?
+/// For each storage binding of a kernel text, by its number: is it read-only?
 fn storage_bindings(source: &str) -> Vec<bool> {
-    source
+    let mut all: Vec<(u32, bool)> = source
         .lines()
-        .filter(|line| line.starts_with("@group(0)") && line.contains("var<storage"))
-        .map(|line| !line.contains("read_write"))
-        .collect()
+        .filter_map(|line| {
+            let (number, rest) = line.strip_prefix("@group(0) @binding(")?.split_once(')')?;
+            rest.contains("var<storage").then_some((number.parse().ok()?, !rest.contains("read_write")))
+        })
+        .collect();
+    // Imported pieces declare theirs first.
+    all.sort_unstable();
+    all.into_iter().map(|(_, read_only)| read_only).collect()
 }

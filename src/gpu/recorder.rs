@@ -359,19 +359,34 @@ impl Recorder {
         let mut encoder =
             self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         let ops = std::mem::take(&mut self.ops);
-        if let Some(profile) = &self.profile {
-            self.gpu.queue().write_buffer(&self.params_buffer, 0, &self.params);
-            let kernels = record_apart(&mut encoder, profile, &ops);
-            self.span_open = !end_of_span;
-            finish(&mut encoder);
-            let index = self.gpu.queue().submit([encoder.finish()]);
-            self.clear_submitted();
-            let gpu = self.gpu.clone();
-            if let Some(profile) = &mut self.profile {
-                profile.read(&gpu, kernels)?;
+        let profiled = match &self.profile {
+            Some(profile) => Some(record_apart(&mut encoder, profile, &ops)),
+            None => {
+                self.record_together(&mut encoder, &ops, end_of_span);
+                None
             }
-            return Ok(Some(index));
+        };
+        self.span_open = !end_of_span;
+        finish(&mut encoder);
+        let index = self.gpu.queue().submit([encoder.finish()]);
+        self.submissions += 1;
+        let cost = std::mem::take(&mut self.cost);
+        self.params.clear();
+        self.params_seen.clear();
+        match (profiled, &mut self.profile) {
+            (Some(kernels), Some(profile)) => profile.read(&self.gpu, kernels)?,
+            // What is timed kernel by kernel says nothing of the speed.
+            _ => self.outstanding.push_back(Outstanding {
+                index: index.clone(),
+                submitted: Instant::now(),
+                cost,
+            }),
         }
+        Ok(Some(index))
+    }
+
+    /// Records dispatches that follow each other as one pass, with the span's times at its ends.
+    fn record_together(&self, encoder: &mut wgpu::CommandEncoder, ops: &[Op], end_of_span: bool) {
         let runs =
             ops.chunk_by(|a, b| matches!((a, b), (Op::Dispatch(_), Op::Dispatch(_)))).collect::<Vec<_>>();
         let passes = runs.iter().filter(|run| matches!(run[0], Op::Dispatch(_))).count();
@@ -400,23 +415,6 @@ impl Recorder {
                 }
             }
         }
-        self.span_open = !end_of_span;
-        finish(&mut encoder);
-        let index = self.gpu.queue().submit([encoder.finish()]);
-        self.outstanding.push_back(Outstanding {
-            index: index.clone(),
-            submitted: Instant::now(),
-            cost: self.cost,
-        });
-        self.clear_submitted();
-        Ok(Some(index))
-    }
-
-    fn clear_submitted(&mut self) {
-        self.submissions += 1;
-        self.cost = 0.0;
-        self.params.clear();
-        self.params_seen.clear();
     }
 
     fn wait_oldest(&mut self) -> Result<()> {

@@ -32,6 +32,7 @@ wgsl_files![
     "matvec",
     "matvec_lanes",
     "paged_kv",
+    "product_end",
     "read_bandwidth",
     "reduce",
     "rms_norm",
@@ -42,6 +43,7 @@ wgsl_files![
     "vision_position",
     "vision_rope",
     "weights",
+    "wide",
 ];
 
 /// The names of all kernel files, shared pieces included.

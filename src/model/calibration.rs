@@ -137,12 +137,12 @@ fn read(file: &Path) -> BTreeMap<String, Tuning> {
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-/// Has the device run what was measured on this adapter and driver; false where nothing was. A damaged file counts as none.
-#[must_use]
-pub fn apply_remembered(gpu: &Gpu) -> bool {
-    let Some(tuning) = file().ok().and_then(|file| read(&file).remove(&name_of(gpu))) else { return false };
-    gpu.set_tuning(tuning);
-    true
+/// Has the device run what was measured on this adapter and driver, if anything was ([`Gpu::is_tuned`]). A damaged file counts
+/// as nothing.
+pub fn apply_remembered(gpu: &Gpu) {
+    if let Some(tuning) = file().ok().and_then(|file| read(&file).remove(&name_of(gpu))) {
+        gpu.set_tuning(tuning);
+    }
 }
 
 /// Keeps what was measured on this adapter and driver.

@@ -129,7 +129,7 @@ impl Linear {
     }
 
     /// Takes its buffers off the device's count, before it is dropped.
-    pub(super) fn free(&self) {
+    pub fn free(&self) {
         self.gpu.uncount_bytes(self.no_bias.size());
     }
 

@@ -4,16 +4,16 @@ use std::time::Instant;
 
 use super::Bench;
 use crate::error::Result;
+use crate::gpu::Recorder;
 use crate::model::linear::{Linear, Product};
 use crate::model::weights::Matrix;
 
 impl Bench<'_> {
-    /// Seconds for `rows` rows through every matrix of a decode step, the median of `runs`.
-    pub(super) fn bare_decode(&mut self, rows: usize, runs: usize) -> Result<f64> {
-        self.bare(runs, |bench| {
-            let (body, head) = bench.model.text.matrices();
-            body.into_iter().chain([head]).map(|matrix| (matrix, rows)).collect()
-        })
+    /// Seconds for `rows` rows through every matrix of a decode step.
+    pub(super) fn bare_decode(&mut self, rows: usize) -> Result<f64> {
+        let (body, head) = self.model.text.matrices();
+        let products = body.into_iter().chain([head]).map(|matrix| (matrix, rows)).collect();
+        bare(&mut self.model.recorder, products)
     }
 
     /// Seconds for a prompt of `rows` tokens through every matrix, in chunks as prefill takes them.
@@ -24,60 +24,47 @@ impl Bench<'_> {
         while left > 0 {
             let rows = left.min(chunk);
             left -= rows;
-            secs += self.bare(1, |bench| {
-                let (body, head) = bench.model.text.matrices();
-                let mut products: Vec<_> = body.into_iter().map(|matrix| (matrix, rows)).collect();
-                if left == 0 {
-                    products.push((head, 1));
-                }
-                products
-            })?;
+            let (body, head) = self.model.text.matrices();
+            let mut products: Vec<_> = body.into_iter().map(|matrix| (matrix, rows)).collect();
+            if left == 0 {
+                products.push((head, 1));
+            }
+            secs += bare(&mut self.model.recorder, products)?;
         }
         Ok(secs)
     }
 
     /// Seconds for a picture of `patches` patches through the tower's matrices.
     pub(super) fn bare_vision(&mut self, patches: usize) -> Result<f64> {
-        self.bare(1, |bench| {
-            let tokens = patches / bench.model.config.vision.merge_unit();
-            let Some(tower) = &bench.model.vision else { return Vec::new() };
-            let (of_patches, of_tokens) = tower.matrices();
-            let of_patches = of_patches.into_iter().map(|matrix| (matrix, patches));
-            of_patches.chain(of_tokens.into_iter().map(|matrix| (matrix, tokens))).collect()
-        })
+        let tokens = patches / self.model.config.vision.merge_unit();
+        let Some(tower) = &self.model.vision else { return Ok(0.0) };
+        let (of_patches, of_tokens) = tower.matrices();
+        let of_patches = of_patches.into_iter().map(|matrix| (matrix, patches));
+        let products = of_patches.chain(of_tokens.into_iter().map(|matrix| (matrix, tokens))).collect();
+        bare(&mut self.model.recorder, products)
     }
+}
 
-    fn bare(
-        &mut self,
-        runs: usize,
-        products: impl for<'a> Fn(&'a Self) -> Vec<(&'a Matrix, usize)>,
-    ) -> Result<f64> {
-        let largest = |of: fn(&Matrix) -> usize| {
-            products(self).iter().map(|(matrix, rows)| of(matrix) * rows * 4).max().unwrap_or(4)
-        };
-        let x = self.gpu.storage_buffer("input of bare products", largest(|m| m.cols))?;
-        let y = self.gpu.storage_buffer("output of bare products", largest(|m| m.rows))?;
-        self.gpu.fill(&x, 0x3c00_0000);
-        let mut linear = Linear::new(self.gpu)?;
-        let mut all = Vec::new();
-        for _ in 0..runs {
-            // A recorder of their own borrows nothing of the model, and learns the speed as the model's does.
-            let mut recorder = std::mem::replace(
-                &mut self.model.recorder,
-                crate::gpu::Recorder::new(self.gpu, crate::gpu::Pacing::HEADLESS)?,
-            );
-            recorder.finish()?;
-            let began = Instant::now();
-            for (matrix, rows) in products(self) {
-                linear.record(&mut recorder, matrix, &Product::new(&x, &y, rows))?;
-            }
-            recorder.finish()?;
-            all.push(began.elapsed().as_secs_f64());
-            std::mem::replace(&mut self.model.recorder, recorder).free();
-        }
-        self.model.recorder.forget();
-        self.gpu.uncount_bytes(x.size() + y.size());
-        all.sort_by(f64::total_cmp);
-        Ok(all.get(all.len() / 2).copied().unwrap_or(f64::NAN))
+/// Seconds for so many rows through each of these matrices.
+fn bare(recorder: &mut Recorder, products: Vec<(&Matrix, usize)>) -> Result<f64> {
+    let gpu = recorder.gpu().clone();
+    let largest = |of: fn(&Matrix) -> usize| {
+        products.iter().map(|(matrix, rows)| of(matrix) * rows * 4).max().unwrap_or(4)
+    };
+    let x = gpu.storage_buffer("input of bare products", largest(|m| m.cols))?;
+    let y = gpu.storage_buffer("output of bare products", largest(|m| m.rows))?;
+    gpu.fill(&x, 0x3c00_0000);
+    let mut linear = Linear::new(&gpu)?;
+    recorder.finish()?;
+    let began = Instant::now();
+    for (matrix, rows) in products {
+        linear.record(recorder, matrix, &Product::new(&x, &y, rows))?;
     }
+    recorder.finish()?;
+    let secs = began.elapsed().as_secs_f64();
+    // Its bind groups would keep the two buffers alive.
+    recorder.forget();
+    linear.free();
+    gpu.uncount_bytes(x.size() + y.size());
+    Ok(secs)
 }
