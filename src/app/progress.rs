@@ -110,6 +110,7 @@ impl Progress {
             AnswerEvent::Thinking(_) => self.stage = Stage::Thinking,
             AnswerEvent::Text(_)
             | AnswerEvent::Finished(_)
+            | AnswerEvent::Scored(_)
             | AnswerEvent::RemoteFinished(_)
             | AnswerEvent::Failed(_) => {}
         }

@@ -182,6 +182,12 @@ pub struct Request {
     pub ignore_end: bool,
     /// Are tokens guessed ahead?
     pub speculation: Speculation,
+    /// The answer is, bit for bit, what it would be were nothing else ever asked: of what the cache has, only that is taken over
+    /// which a prefill of this prompt alone would have written, and a prefill of a few tokens runs as one of many does. The
+    /// next token of a conversation then comes later: its last answer is prefilled again.
+    pub reproducible: bool,
+    /// Nothing is answered: an answer that is given is measured ([`AnswerEvent::Scored`]), as text, without special tokens.
+    pub reference: Option<String>,
 }
 
 impl Request {
@@ -200,6 +206,8 @@ impl Request {
             add_vision_id: false,
             ignore_end: false,
             speculation: Speculation::default(),
+            reproducible: false,
+            reference: None,
         }
     }
 }
@@ -297,6 +305,39 @@ impl Summary {
     }
 }
 
+/// How likely a given answer is: its tokens' log-probabilities, each after the prompt and those before it.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Score {
+    /// The answer's tokens; the end of the turn is not one of them.
+    pub ids: Vec<u32>,
+    /// Their natural log-probabilities in the unmodified distribution.
+    pub logprobs: Vec<f32>,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Of those, found in the cache.
+    pub reused_tokens: usize,
+}
+
+impl Score {
+    /// The log-probability of the whole answer.
+    #[must_use]
+    pub fn sum(&self) -> f64 {
+        self.logprobs.iter().map(|&p| f64::from(p)).sum()
+    }
+
+    /// The mean over its tokens.
+    #[must_use]
+    pub fn mean(&self) -> f64 {
+        self.sum() / self.logprobs.len().max(1) as f64
+    }
+
+    /// `exp(-mean)`.
+    #[must_use]
+    pub fn perplexity(&self) -> f64 {
+        (-self.mean()).exp()
+    }
+}
+
 /// A piece of an answer from a server elsewhere: one token where the server tells log-probabilities, otherwise whatever it
 /// sent at once. It has no id and no times of the device; `arrived` is when it was read here.
 #[derive(Clone, Debug, PartialEq)]
@@ -390,6 +431,8 @@ pub enum AnswerEvent {
     Thinking(String),
     /// The end.
     Finished(Box<Summary>),
+    /// The end of a request with a [`Request::reference`].
+    Scored(Box<Score>),
     /// The end of an answer that came from a server elsewhere.
     RemoteFinished(Box<RemoteSummary>),
     /// It could not be answered; what had come stays true.

@@ -12,8 +12,8 @@ use super::api::{
     AnswerEvent, Cancel, LoadEvent, LoadRequest, ModelInfo, PromptPreview, Request, Speculation, StopReason,
 };
 use super::front_end::{FrontEnd, Prepared};
-use super::pages::{PagePool, PrefixCache};
-use super::session::{Phase, Session, Waiting};
+use super::pages::{Cached, PagePool, PrefixCache, Wish};
+use super::session::{Phase, Session, Waiting, position_after};
 use super::speculation::Guesser;
 use super::stop::StopMatcher;
 use super::{Command, Events};
@@ -25,6 +25,7 @@ use crate::model::kv_cache::PAGE_TOKENS;
 use crate::model::linear::MAX_BATCH;
 use crate::model::loaded::{LoadedModel, MemoryPlan};
 use crate::model::sampler::Sampler;
+use crate::model::scorer::Scorer;
 use crate::model::source::ModelSource;
 use crate::model::text_decoder::RowInfo;
 use crate::model::vision_tower::Frame;
@@ -239,17 +240,18 @@ impl Running {
         self.steps.is_empty() && self.slots.iter().all(Option::is_none)
     }
 
-    /// Puts a request into a slot, taking over what the cache already has of its prompt.
+    /// Puts a request into a slot.
     fn begin(&mut self, slot: usize, waiting: Waiting) -> Result<()> {
         let Waiting { request, prepared, events, cancel, asked, .. } = waiting;
-        let prepared: Prepared = prepared?;
-        let total = prepared.prompt.input_ids.len();
+        let mut prepared: Prepared = prepared?;
+        let prompt_tokens = prepared.prompt.input_ids.len();
+        // What an answer that is measured ends with has nothing after it.
+        let given = &prepared.reference[..prepared.reference.len().saturating_sub(1)];
+        let total = prompt_tokens + given.len();
         let context = self.model.context();
-        events.send(AnswerEvent::Prepared {
-            prompt_tokens: total,
-            prompt_text: prepared.prompt.text.as_str().into(),
-        });
-        if total == 0 {
+        events
+            .send(AnswerEvent::Prepared { prompt_tokens, prompt_text: prepared.prompt.text.as_str().into() });
+        if prompt_tokens == 0 {
             return Err(Error::new("answering", "the prompt is empty").help("type a question"));
         }
         if total >= context {
@@ -262,26 +264,12 @@ impl Running {
         // What the answer begins with counts as said, for the penalty on what was said before.
         let said = request.answer_start.as_deref().unwrap_or_default();
         let said = self.front_end.tokenizer.encode_plain(said)?;
-        // At least the last token must run, for its logits.
-        let reuse = self.prefixes.reuse(&mut self.pool, &prepared.keys, total - 1);
-        let mut pages = reuse.pages;
-        if let Some(shared) = reuse.partial {
-            match self.prefixes.take_page(&mut self.pool) {
-                Some(own) => {
-                    self.model.cache.copy_page(&mut self.model.recorder, shared, own);
-                    pages.push(own);
-                    self.pool.release(shared);
-                }
-                None => {
-                    for page in pages.drain(..).chain([shared]) {
-                        self.pool.release(page);
-                    }
-                    return Err(out_of_pages(context));
-                }
-            }
-        }
+        let tokens = [prepared.prompt.input_ids.as_slice(), given].concat();
+        prepared.keys.extend(given.iter().map(|&id| u64::from(id)));
+        let positions = (0..given.len()).map(|n| position_after(&prepared.prompt, n));
+        let positions: Vec<[u32; 3]> = positions.collect();
+        prepared.prompt.positions.thw.extend(positions);
         self.model.recorder.submit()?;
-        self.model.cache.write_page_table(slot, 0, &pages);
         let now = Instant::now();
         let max_tokens = request.max_tokens.unwrap_or(usize::MAX).max(1);
         self.model.sampler.begin(slot, &request.sampling, &prepared.prompt.input_ids, &said);
@@ -291,13 +279,14 @@ impl Running {
         self.next_id += 1;
         self.slots[slot] = Some(Box::new(Session {
             id: self.next_id,
-            phase: Phase::Pictures { next_span: 0 },
+            phase: Phase::Begin,
             keys: prepared.keys.clone(),
-            pages,
-            tokens: prepared.prompt.input_ids.clone(),
+            pages: Vec::new(),
+            tokens,
+            settled: 0,
             pinned: Vec::new(),
-            reused: reuse.tokens,
-            length: reuse.tokens,
+            reused: 0,
+            length: 0,
             generated: Vec::new(),
             in_flight: 0,
             max_tokens,
@@ -310,6 +299,7 @@ impl Running {
             first_token: None,
             last_token: now,
             vision_secs: 0.0,
+            scorer: None,
             request,
             prepared,
             events,
@@ -351,12 +341,46 @@ impl Running {
     fn advance(&mut self, slot: usize) -> Result<()> {
         let Some(mut session) = self.slots[slot].take() else { return Ok(()) };
         let result = match session.phase {
+            Phase::Begin => self.take_over(slot, &mut session),
             Phase::Pictures { next_span } => self.next_picture(&mut session, next_span),
             Phase::Prefill { next } => self.next_chunk(slot, &mut session, next),
-            Phase::Decode => Ok(()),
+            Phase::Decode | Phase::Scored => Ok(()),
         };
+        let scored = session.phase == Phase::Scored;
         self.slots[slot] = Some(session);
+        if scored && let Some(session) = self.slots[slot].take() {
+            self.give_up(*session);
+        }
         result
+    }
+
+    /// Takes over what the cache has of a session's prompt, from those that have ended and from those before it: prompts are
+    /// prefilled one after the other, so what began together shares what it has in common, too.
+    fn take_over(&mut self, slot: usize, session: &mut Session) -> Result<()> {
+        // At least the prompt's last token must run, for its logits.
+        let most = session.prepared.prompt.input_ids.len() - 1;
+        let wish = Wish { most, settled_only: session.request.reproducible };
+        let running: Vec<Cached<'_>> = self.slots.iter().flatten().map(|s| s.cached()).collect();
+        let reuse = self.prefixes.reuse(&mut self.pool, &running, &session.keys, wish);
+        session.pages = reuse.pages;
+        if let Some(shared) = reuse.partial {
+            match self.prefixes.take_page(&mut self.pool) {
+                Some(own) => {
+                    self.model.cache.copy_page(&mut self.model.recorder, shared, own);
+                    session.pages.push(own);
+                    self.pool.release(shared);
+                }
+                None => {
+                    self.pool.release(shared);
+                    return Err(out_of_pages(self.model.context()));
+                }
+            }
+        }
+        self.model.recorder.submit()?;
+        self.model.cache.write_page_table(slot, 0, &session.pages);
+        (session.reused, session.length, session.settled) = (reuse.tokens, reuse.tokens, reuse.settled);
+        session.phase = Phase::Pictures { next_span: 0 };
+        Ok(())
     }
 
     fn next_picture(&mut self, session: &mut Session, next_span: usize) -> Result<()> {
@@ -471,10 +495,21 @@ impl Running {
             })
             .collect();
         let model = &mut self.model;
-        model.prefill(&rows, None)?;
+        // A pass of a few rows runs the kernels of steps, whose sums are rounded otherwise.
+        let reproducible = session.request.reproducible || rows.len() > MAX_BATCH;
+        if reproducible {
+            model.prefill_reproducibly(&rows)?;
+        } else {
+            model.prefill(&rows, None)?;
+        }
         session.length = end;
+        if reproducible && session.settled == next {
+            session.settled = end;
+        }
         session.phase = Phase::Prefill { next: end };
-        if end == total {
+        if session.is_scoring() {
+            self.score(session, next, end)?;
+        } else if end == total {
             let last = rows.len() - 1;
             model.text.head(&mut model.recorder, last, 1)?;
             model.sampler.sample(&mut model.recorder, model.text.rows(), last, model.text.logits(), 1)?;
@@ -486,7 +521,32 @@ impl Running {
             model.recorder.submit()?;
         }
         session.events.send(AnswerEvent::Prefill { done: end, total, reused: session.reused });
+        if session.is_scoring() && end == total {
+            let logprobs = match &session.scorer {
+                Some(scorer) => scorer.read()?,
+                None => Vec::new(),
+            };
+            session.scored(logprobs);
+        }
         Ok(())
+    }
+
+    /// Submits the pass of tokens `next..end` with the log-probabilities of those of the given answer that follow them.
+    fn score(&mut self, session: &mut Session, next: usize, end: usize) -> Result<()> {
+        let model = &mut self.model;
+        let vocab = model.config.text.vocab_size;
+        // The row before the answer's first token.
+        let before = session.prepared.prompt.input_ids.len() - 1;
+        if session.scorer.is_none() {
+            session.scorer = Some(Scorer::new(&model.gpu, vocab, &session.prepared.reference)?);
+        }
+        let Some(scorer) = &session.scorer else { return Ok(()) };
+        for first in (next.max(before)..end).step_by(MAX_BATCH) {
+            let rows = MAX_BATCH.min(end - first);
+            model.text.head(&mut model.recorder, first - next, rows)?;
+            scorer.score(&mut model.recorder, model.text.logits(), first - before, rows)?;
+        }
+        model.recorder.submit()
     }
 
     /// Pages for the session's first `tokens` tokens, and their entries in its page table.
@@ -521,7 +581,8 @@ impl Running {
         // What steps in flight wrote past the last accepted token belongs to nobody.
         let valid = session.length.min(session.keys.len());
         session.keys.truncate(valid);
-        self.prefixes.keep(&mut self.pool, session.keys, session.pages);
+        let settled = session.settled;
+        self.prefixes.keep(&mut self.pool, session.keys, session.pages, settled);
     }
 
     /// Ends one session with an error. A lost device ends all.

@@ -81,6 +81,8 @@ pub struct Prepared {
     pub clips: Vec<PreparedClip>,
     /// What stands at each place, for finding common beginnings.
     pub keys: Vec<TokenKey>,
+    /// Tokens of the answer that is to be measured.
+    pub reference: Vec<u32>,
 }
 
 impl Prepared {
@@ -219,7 +221,14 @@ impl FrontEnd {
         let rendered = self.template.render(&request.messages, &options, self.tokenizer.added())?;
         let prompt =
             build_prompt(&self.tokenizer, &self.special, &rendered, &images, &clips, request.video_prompt)?;
-        let mut prepared = Prepared { prompt, images, clips, keys: Vec::new() };
+        let reference = match &request.reference {
+            Some(text) => self.tokenizer.encode_plain(text)?,
+            None => Vec::new(),
+        };
+        if request.reference.is_some() && reference.is_empty() {
+            return Err(Error::new("measuring an answer", "it is empty").help("give the text of the answer"));
+        }
+        let mut prepared = Prepared { prompt, images, clips, keys: Vec::new(), reference };
         prepared.keys = keys(&prepared);
         Ok(prepared)
     }

@@ -13,10 +13,10 @@ pub mod trace;
 
 pub use api::{
     Answer, AnswerEvent, Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, PromptPreview,
-    RemoteSummary, RemoteToken, Request, Speculation, StopReason, Summary, TokenEvent,
+    RemoteSummary, RemoteToken, Request, Score, Speculation, StopReason, Summary, TokenEvent,
 };
 pub use front_end::{FrontEnd, Prepared};
-pub use pages::{PagePool, PrefixCache, Reuse, TokenKey};
+pub use pages::{Cached, PagePool, PrefixCache, Reuse, TokenKey, Wish};
 pub use stop::{Matched, StopMatcher};
 
 use std::sync::{Arc, mpsc};

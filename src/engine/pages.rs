@@ -62,12 +62,47 @@ impl PagePool {
     }
 }
 
+/// A sequence whose keys and values are in the cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Cached<'a> {
+    /// Its tokens.
+    pub keys: &'a [TokenKey],
+    /// Where they are.
+    pub pages: &'a [u32],
+    /// Tokens at its beginning that a prefill of the sequence alone would have written bit for bit so.
+    pub settled: usize,
+}
+
+impl Cached<'_> {
+    /// Tokens that can be taken over by a sequence of `keys`.
+    fn common(&self, keys: &[TokenKey], wish: Wish) -> usize {
+        let common = self.keys.iter().zip(keys).take_while(|(a, b)| a == b).count();
+        common.min(wish.most).min(if wish.settled_only { self.settled } else { usize::MAX })
+    }
+}
+
+/// What a new session would take over.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// Tokens, at most.
+    pub most: usize,
+    /// Only what does not depend on what else was asked ([`Cached::settled`]).
+    pub settled_only: bool,
+}
+
 /// A sequence whose pages are kept after its session ended.
 #[derive(Debug)]
 struct Kept {
     keys: Vec<TokenKey>,
     pages: Vec<u32>,
+    settled: usize,
     last_use: u64,
+}
+
+impl Kept {
+    fn cached(&self) -> Cached<'_> {
+        Cached { keys: &self.keys, pages: &self.pages, settled: self.settled }
+    }
 }
 
 /// What a new session can take over.
@@ -79,6 +114,8 @@ pub struct Reuse {
     pub pages: Vec<u32>,
     /// A page of which only the first tokens are common: to be copied into one of the session's own.
     pub partial: Option<u32>,
+    /// Of the tokens, those that are settled ([`Cached::settled`]).
+    pub settled: usize,
 }
 
 /// Sequences kept for reuse, least recently used dropped first.
@@ -92,34 +129,51 @@ pub struct PrefixCache {
 const MOST_KEPT: usize = 64;
 
 impl PrefixCache {
-    /// Takes over a finished session's pages, of which the first `keys.len()` tokens are valid.
-    pub fn keep(&mut self, pool: &mut PagePool, keys: Vec<TokenKey>, mut pages: Vec<u32>) {
+    /// Takes over a finished session's pages, of which the first `keys.len()` tokens are valid and the first `settled`
+    /// settled.
+    pub fn keep(&mut self, pool: &mut PagePool, keys: Vec<TokenKey>, mut pages: Vec<u32>, settled: usize) {
         let used = keys.len().div_ceil(PAGE_TOKENS);
         for page in pages.drain(used.min(pages.len())..) {
             pool.release(page);
         }
         self.clock += 1;
         // A sequence that is the beginning of the new one adds nothing any more.
-        while let Some(at) = self.kept.iter().position(|k| keys.starts_with(&k.keys)) {
+        let settled = settled.min(keys.len());
+        let adds_nothing = |k: &Kept| keys.starts_with(&k.keys) && k.settled <= settled;
+        while let Some(at) = self.kept.iter().position(adds_nothing) {
             self.drop_at(pool, at);
         }
-        self.kept.push(Kept { keys, pages, last_use: self.clock });
+        self.kept.push(Kept { keys, pages, settled, last_use: self.clock });
         if self.kept.len() > MOST_KEPT {
             self.drop_oldest(pool);
         }
     }
 
-    /// The longest common beginning with any kept sequence, at most `most` tokens; its whole pages are
+    /// The longest common beginning with any kept sequence, or one of a session that is `running`; its whole pages are
     /// shared with the caller.
-    pub fn reuse(&mut self, pool: &mut PagePool, keys: &[TokenKey], most: usize) -> Reuse {
+    pub fn reuse(
+        &mut self,
+        pool: &mut PagePool,
+        running: &[Cached<'_>],
+        keys: &[TokenKey],
+        wish: Wish,
+    ) -> Reuse {
         self.clock += 1;
-        let common = |k: &Kept| k.keys.iter().zip(keys).take_while(|(a, b)| a == b).count().min(most);
-        let Some(best) = self.kept.iter_mut().max_by_key(|k| common(k)) else { return Reuse::default() };
-        let tokens = common(best);
+        let best_running = running.iter().copied().max_by_key(|r| r.common(keys, wish));
+        let most_running = best_running.map_or(0, |r| r.common(keys, wish));
+        let best_kept = self.kept.iter_mut().max_by_key(|k| k.cached().common(keys, wish));
+        let best = match best_kept {
+            Some(kept) if kept.cached().common(keys, wish) >= most_running => {
+                kept.last_use = self.clock;
+                Some(kept.cached())
+            }
+            _ => best_running,
+        };
+        let Some(best) = best else { return Reuse::default() };
+        let tokens = best.common(keys, wish);
         if tokens == 0 {
             return Reuse::default();
         }
-        best.last_use = self.clock;
         let whole = tokens / PAGE_TOKENS;
         let pages: Vec<u32> = best.pages[..whole].to_vec();
         for &page in &pages {
@@ -130,7 +184,7 @@ impl PrefixCache {
         if let Some(page) = partial {
             pool.share(page);
         }
-        Reuse { tokens, pages, partial }
+        Reuse { tokens, pages, partial, settled: best.settled.min(tokens) }
     }
 
     /// Drops the sequence not used for longest; false when there is none.
@@ -174,17 +228,53 @@ mod tests {
         (0..n as u64).collect()
     }
 
+    fn any(most: usize) -> Wish {
+        Wish { most, settled_only: false }
+    }
+
     #[test]
     fn a_fork_shares_whole_pages_and_copies_the_one_it_ends_in() {
         let mut pool = PagePool::new(8);
         let mut cache = PrefixCache::default();
         let pages: Vec<u32> = (0..3).filter_map(|_| pool.take()).collect();
-        cache.keep(&mut pool, keys(150), pages.clone());
+        cache.keep(&mut pool, keys(150), pages.clone(), 0);
         let mut other = keys(200);
         other[100] = 9999;
-        let reuse = cache.reuse(&mut pool, &other, 199);
-        assert_eq!(reuse, Reuse { tokens: 100, pages: vec![pages[0]], partial: Some(pages[1]) });
+        let reuse = cache.reuse(&mut pool, &[], &other, any(199));
+        assert_eq!(reuse, Reuse { tokens: 100, pages: vec![pages[0]], partial: Some(pages[1]), settled: 0 });
         assert_eq!(pool.free(), 5);
+    }
+
+    #[test]
+    fn a_running_session_shares_its_pages_and_keeps_them_when_the_other_is_done() {
+        let mut pool = PagePool::new(8);
+        let mut cache = PrefixCache::default();
+        let own: Vec<u32> = (0..3).filter_map(|_| pool.take()).collect();
+        let running = [Cached { keys: &keys(150), pages: &own, settled: 150 }];
+        let reuse = cache.reuse(&mut pool, &running, &keys(200), any(199));
+        assert_eq!(
+            reuse,
+            Reuse { tokens: 150, pages: own[..2].to_vec(), partial: Some(own[2]), settled: 150 }
+        );
+        reuse.pages.iter().chain(&reuse.partial).for_each(|&page| pool.release(page));
+        assert_eq!(pool.free(), 5, "the running session still has its three");
+    }
+
+    #[test]
+    fn what_was_decoded_is_not_taken_over_by_who_wants_the_same_bits_as_alone() {
+        let mut pool = PagePool::new(8);
+        let mut cache = PrefixCache::default();
+        let pages: Vec<u32> = (0..3).filter_map(|_| pool.take()).collect();
+        cache.keep(&mut pool, keys(150), pages, 90);
+        let settled = Wish { most: 199, settled_only: true };
+        let reuse = cache.reuse(&mut pool, &[], &keys(200), settled);
+        assert_eq!((reuse.tokens, reuse.settled), (90, 90));
+        let reuse = cache.reuse(&mut pool, &[], &keys(200), any(199));
+        assert_eq!((reuse.tokens, reuse.settled), (150, 90));
+        // A longer sequence of which less is settled does not take its place.
+        let longer = (0..3).filter_map(|_| pool.take()).collect();
+        cache.keep(&mut pool, keys(160), longer, 10);
+        assert_eq!(cache.reuse(&mut pool, &[], &keys(200), settled).tokens, 90);
     }
 
     #[test]
@@ -192,8 +282,8 @@ mod tests {
         let mut pool = PagePool::new(4);
         let mut cache = PrefixCache::default();
         let pages: Vec<u32> = (0..4).filter_map(|_| pool.take()).collect();
-        cache.keep(&mut pool, keys(256), pages);
-        let reuse = cache.reuse(&mut pool, &keys(256), 128);
+        cache.keep(&mut pool, keys(256), pages, 256);
+        let reuse = cache.reuse(&mut pool, &[], &keys(256), any(128));
         assert_eq!(reuse.pages.len(), 2);
         assert!(cache.take_page(&mut pool).is_some());
         assert_eq!(pool.free(), 1, "two shared pages stay, one of the other two was taken");
@@ -208,11 +298,11 @@ mod tests {
         let mut pool = PagePool::new(4);
         let mut cache = PrefixCache::default();
         let a = pool.take().into_iter().collect();
-        cache.keep(&mut pool, keys(30), a);
+        cache.keep(&mut pool, keys(30), a, 30);
         let b = pool.take().into_iter().collect();
-        cache.keep(&mut pool, keys(60), b);
+        cache.keep(&mut pool, keys(60), b, 60);
         assert_eq!(pool.free(), 3);
-        assert_eq!(cache.reuse(&mut pool, &keys(60), 59).tokens, 59);
+        assert_eq!(cache.reuse(&mut pool, &[], &keys(60), any(59)).tokens, 59);
     }
 
     #[test]
@@ -220,7 +310,7 @@ mod tests {
         let mut pool = PagePool::new(4);
         let mut cache = PrefixCache::default();
         let pages = (0..4).filter_map(|_| pool.take()).collect();
-        cache.keep(&mut pool, keys(65), pages);
+        cache.keep(&mut pool, keys(65), pages, 65);
         assert_eq!(pool.free(), 2);
     }
 }

@@ -3,14 +3,16 @@
 use std::time::Instant;
 
 use super::Events;
-use super::api::{AnswerEvent, Cancel, Request, StopReason, Summary};
+use super::api::{AnswerEvent, Cancel, Request, Score, StopReason, Summary};
 use super::front_end::Prepared;
-use super::pages::TokenKey;
+use super::pages::{Cached, TokenKey};
 use super::speculation::Guesser;
 use super::stop::StopMatcher;
 use crate::error::Result;
 use crate::model::detokenizer::Detokenizer;
 use crate::model::picture_arena::PictureKey;
+use crate::model::prompt::Prompt;
+use crate::model::scorer::Scorer;
 use crate::model::text_decoder::RowInfo;
 
 /// A request whose prompt has been made, and how that went.
@@ -27,12 +29,16 @@ pub(super) struct Waiting {
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Nothing has begun: it is not known yet what the cache will have when it does.
+    Begin,
     /// Pictures before this run of pads are encoded or not needed.
     Pictures { next_span: usize },
     /// Tokens before this one are in the cache.
     Prefill { next: usize },
     /// Tokens are being decoded.
     Decode,
+    /// The given answer is measured.
+    Scored,
 }
 
 /// A session in a slot.
@@ -46,8 +52,11 @@ pub(super) struct Session {
     /// Prompt, then the answer's tokens.
     pub keys: Vec<TokenKey>,
     pub pages: Vec<u32>,
-    /// Extension ids and text ids of the prompt, as the kernels see them.
+    /// Extension ids and text ids of the prompt, as the kernels see them, and of the answer that is measured, all but its
+    /// last.
     pub tokens: Vec<u32>,
+    /// Tokens at the beginning that the cache holds bit for bit as a prefill of this prompt alone writes them.
+    pub settled: usize,
     /// Pictures kept in the arena for this session.
     pub pinned: Vec<PictureKey>,
     pub reused: usize,
@@ -66,9 +75,28 @@ pub(super) struct Session {
     pub first_token: Option<Instant>,
     pub last_token: Instant,
     pub vision_secs: f64,
+    /// Where a given answer is measured.
+    pub scorer: Option<Scorer>,
+}
+
+/// The M-RoPE position of the `n`-th token after a prompt.
+pub(super) fn position_after(prompt: &Prompt, n: usize) -> [u32; 3] {
+    let last = prompt.positions.thw.last().and_then(|thw| thw.iter().max()).copied().unwrap_or_default();
+    [last + 1 + u32::try_from(n).unwrap_or(u32::MAX); 3]
 }
 
 impl Session {
+    /// Is a given answer measured, instead of one made?
+    pub fn is_scoring(&self) -> bool {
+        !self.prepared.reference.is_empty()
+    }
+
+    /// What of it is in the cache.
+    pub fn cached(&self) -> Cached<'_> {
+        let valid = self.length.min(self.keys.len());
+        Cached { keys: &self.keys[..valid], pages: &self.pages, settled: self.settled }
+    }
+
     /// Text that is certain is shown and kept.
     pub fn say(&mut self, text: &str) {
         self.text.push_str(text);
@@ -93,17 +121,27 @@ impl Session {
     pub fn next_row(&self, slot: usize) -> Option<RowInfo> {
         let word = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let token = *self.generated.last()?;
-        let last = self.prepared.prompt.positions.thw.last()?;
-        let position = last.iter().max()? + word(self.generated.len());
+        let position = position_after(&self.prepared.prompt, self.generated.len() - 1);
         let index = self.prepared.prompt.input_ids.len() + self.generated.len() - 1;
         Some(RowInfo {
             token,
-            position: [position; 3],
+            position,
             index: word(index),
             slot: word(slot),
             draws: word(self.generated.len()),
             verify: 0,
         })
+    }
+
+    /// Tells how likely the given answer is, which ends the session.
+    pub fn scored(&mut self, logprobs: Vec<f32>) {
+        self.phase = Phase::Scored;
+        self.events.send(AnswerEvent::Scored(Box::new(Score {
+            ids: self.prepared.reference.clone(),
+            logprobs,
+            prompt_tokens: self.prepared.prompt.input_ids.len(),
+            reused_tokens: self.reused,
+        })));
     }
 
     /// Tells the end.

@@ -111,6 +111,7 @@ pub const FAMILIES: &[Family] = &[
     Family { file: "rope_and_cache", axes: &[KV, ("HEAD_DIM", &["64", "128"])] },
     Family { file: "sample", axes: &[] },
     Family { file: "subgroup_size", axes: &[] },
+    Family { file: "token_logprob", axes: &[] },
     Family { file: "vision_position", axes: &[] },
     Family { file: "vision_rope", axes: &[] },
 ];

@@ -40,6 +40,7 @@ wgsl_files![
     "row_info",
     "sample",
     "subgroup_size",
+    "token_logprob",
     "vision_position",
     "vision_rope",
     "weights",

@@ -48,19 +48,29 @@ pub struct Product<'a> {
     pub epilogue: Epilogue,
     /// Add to `y` instead of replacing it.
     pub accumulate: bool,
+    /// Through the kernel for many rows, however few there are: what a row gives does not depend on how many are with it.
+    pub as_many: bool,
 }
 
 impl<'a> Product<'a> {
     /// All of `rows` rows from `x` to `y`, nothing added.
     #[must_use]
     pub fn new(x: &'a wgpu::Buffer, y: &'a wgpu::Buffer, rows: usize) -> Self {
-        Self { x, x_first_row: 0, y, y_first_row: 0, rows, epilogue: Epilogue::None, accumulate: false }
+        let (x_first_row, y_first_row, epilogue) = (0, 0, Epilogue::None);
+        Self { x, x_first_row, y, y_first_row, rows, epilogue, accumulate: false, as_many: false }
     }
 
     /// With an epilogue.
     #[must_use]
     pub fn epilogue(mut self, epilogue: Epilogue) -> Self {
         self.epilogue = epilogue;
+        self
+    }
+
+    /// Through the kernel for many rows if `as_many`, whatever their number.
+    #[must_use]
+    pub fn as_many(mut self, as_many: bool) -> Self {
+        self.as_many = as_many;
         self
     }
 
@@ -183,7 +193,8 @@ impl Linear {
         if product.rows == 0 {
             return Ok(());
         }
-        if product.rows <= MAX_BATCH && product.x_first_row == 0 && product.y_first_row == 0 {
+        let few = product.rows <= MAX_BATCH && !product.as_many;
+        if few && product.x_first_row == 0 && product.y_first_row == 0 {
             self.record_matvec(recorder, w, product)
         } else {
             self.record_many(recorder, w, product)

@@ -12,7 +12,7 @@ use super::memory::{Room, check_room};
 use super::picture_arena::PictureArena;
 use super::recipe::Recipe;
 use super::sampler::Sampler;
-use super::text_decoder::{Pass, RowInfo, TextDecoder};
+use super::text_decoder::{LayerTaps, Pass, RowInfo, TextDecoder};
 use super::vision_tower::VisionTower;
 use super::weights::Uploader;
 use crate::error::{Error, ErrorKind, Result};
@@ -192,7 +192,19 @@ impl LoadedModel {
     ///
     /// # Errors
     /// There are too many rows, or the device failed.
-    pub fn prefill(&mut self, rows: &[RowInfo], taps: Option<&super::text_decoder::LayerTaps>) -> Result<()> {
+    pub fn prefill(&mut self, rows: &[RowInfo], taps: Option<&LayerTaps>) -> Result<()> {
+        self.prefill_pass(rows, taps, false)
+    }
+
+    /// [`LoadedModel::prefill`] by kernels that give a row the same bits however many rows are in its pass.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::prefill`].
+    pub fn prefill_reproducibly(&mut self, rows: &[RowInfo]) -> Result<()> {
+        self.prefill_pass(rows, None, true)
+    }
+
+    fn prefill_pass(&mut self, rows: &[RowInfo], taps: Option<&LayerTaps>, reproducible: bool) -> Result<()> {
         let Some(last) = rows.last() else { return Ok(()) };
         if rows.len() > self.text.max_rows() {
             return Err(Error::new(
@@ -202,7 +214,7 @@ impl LoadedModel {
         }
         self.recorder.submit()?;
         self.gpu.write(self.text.rows(), 0, bytemuck::cast_slice(rows));
-        let pass = Pass::Prefill { length: last.index as usize + 1 };
+        let pass = Pass::Prefill { length: last.index as usize + 1, reproducible };
         self.text.layers(&mut self.recorder, &self.cache, &self.arena, rows.len(), pass, taps)
     }
 

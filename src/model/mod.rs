@@ -25,6 +25,7 @@ pub mod prompt;
 pub mod recipe;
 pub mod runner;
 pub mod sampler;
+pub mod scorer;
 pub mod source;
 pub mod synth;
 pub mod tensor_names;

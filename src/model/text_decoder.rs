@@ -109,6 +109,8 @@ pub enum Pass {
     Prefill {
         /// Tokens in the cache after the pass.
         length: usize,
+        /// What is written does not depend on how many rows the pass has: a few go through the kernels for many, too.
+        reproducible: bool,
     },
     /// One token of each of the batch's sessions; the longest cache is `length` after them.
     Decode {
@@ -447,10 +449,12 @@ impl TextDecoder {
     ) -> Result<()> {
         let text = &self.config.text;
         let (heads, kv_heads, head_dim) = (text.num_heads, text.num_kv_heads, text.head_dim);
+        let as_many = matches!(pass, Pass::Prefill { reproducible: true, .. });
         let layer = &self.layers[n];
         self.norm(recorder, &layer.input_norm, 0, rows)?;
         let b = &self.buffers;
-        self.linear.record(recorder, &layer.qkv, &Product::new(&b.normed, &b.qkv, rows))?;
+        let product = Product::new(&b.normed, &b.qkv, rows).as_many(as_many);
+        self.linear.record(recorder, &layer.qkv, &product)?;
 
         let [_, section_h, section_w] = text.mrope_section;
         let params = [
@@ -484,15 +488,14 @@ impl TextDecoder {
         self.attend(recorder, cache, n, rows, pass)?;
 
         let (layer, b) = (&self.layers[n], &self.buffers);
-        self.linear.record(recorder, &layer.o, &Product::new(&b.attended, &b.x, rows).accumulate())?;
+        let product = Product::new(&b.attended, &b.x, rows).accumulate().as_many(as_many);
+        self.linear.record(recorder, &layer.o, &product)?;
         self.norm(recorder, &layer.post_norm, 0, rows)?;
         let b = &self.buffers;
-        self.linear.record(
-            recorder,
-            &layer.gate_up,
-            &Product::new(&b.normed, &b.mlp, rows).epilogue(Epilogue::SwiGlu),
-        )?;
-        self.linear.record(recorder, &layer.down, &Product::new(&b.mlp, &b.x, rows).accumulate())
+        let product = Product::new(&b.normed, &b.mlp, rows).epilogue(Epilogue::SwiGlu).as_many(as_many);
+        self.linear.record(recorder, &layer.gate_up, &product)?;
+        let product = Product::new(&b.mlp, &b.x, rows).accumulate().as_many(as_many);
+        self.linear.record(recorder, &layer.down, &product)
     }
 
     fn attend(
@@ -509,7 +512,7 @@ impl TextDecoder {
         let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
         let b = &self.buffers;
         match pass {
-            Pass::Prefill { length } => {
+            Pass::Prefill { length, .. } => {
                 let per_key = (4 * rows * heads * head_dim) as f64;
                 let step = ((recorder.piece_cost() / per_key) as usize).clamp(64, FLASH_KEYS) / 64 * 64;
                 let mut first = 0;

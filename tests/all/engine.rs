@@ -20,7 +20,11 @@ use ocelli::model::sampler::Sampling;
 use crate::support::*;
 
 pub(crate) fn start(checkpoint: &str, recipe: Recipe, options: LoadOptions) -> Engine {
-    let engine = Engine::start(gpu(), Arc::new(|| {})).unwrap();
+    start_on(&gpu(), checkpoint, recipe, options)
+}
+
+pub(crate) fn start_on(gpu: &Gpu, checkpoint: &str, recipe: Recipe, options: LoadOptions) -> Engine {
+    let engine = Engine::start(gpu.clone(), Arc::new(|| {})).unwrap();
     let folder = converted(checkpoint, recipe).folder().to_owned();
     let load = engine.load(LoadRequest { folder, recipe: None, options });
     match load.events.iter().last().unwrap() {
@@ -81,7 +85,7 @@ fn a_model_that_does_not_fit_is_refused_with_the_nearest_setting_that_does() {
 pub(crate) struct Told {
     pub tokens: Vec<TokenEvent>,
     pub text: String,
-    vision: Vec<Option<f64>>,
+    pub vision: Vec<Option<f64>>,
     pub end: Result<Summary, Error>,
 }
 

@@ -33,6 +33,7 @@ mod remote;
 mod sampling;
 mod screenshots;
 mod servers;
+mod sharing;
 mod snapshots;
 mod speculation;
 mod support;

@@ -678,7 +678,11 @@ impl State {
             };
             answering.progress.see(&event);
             match event {
-                AnswerEvent::Prepared { .. } | AnswerEvent::Vision { .. } | AnswerEvent::Prefill { .. } => {}
+                // No answer of a chat is scored.
+                AnswerEvent::Prepared { .. }
+                | AnswerEvent::Vision { .. }
+                | AnswerEvent::Prefill { .. }
+                | AnswerEvent::Scored(_) => {}
                 AnswerEvent::Picture(report) => self.picture_seen(answering, report),
                 AnswerEvent::Token(token) => came |= self.append(answering, &token.text),
                 AnswerEvent::Text(text) => came |= self.append(answering, &text),
