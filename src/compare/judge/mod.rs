@@ -2,5 +2,6 @@
 //! what all of that says in numbers. Pure functions of texts and figures; knows nothing of the GPU, of files and of the window.
 
 pub mod ratings;
+pub mod statistics;
 
 pub use ratings::{Rating, blind_order};
