@@ -1,0 +1,3 @@
+//! Room `compare`: answers side by side.
+
+pub mod judge;
