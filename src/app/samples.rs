@@ -5,24 +5,10 @@ use std::sync::Arc;
 use egui::{Context, TextureHandle, TextureOptions};
 
 use super::pictures::small;
+use crate::compare::samples::picture;
 use crate::error::{Error, Result};
 use crate::model::picture::Picture;
 
-/// A picture of the samples.
-macro_rules! embedded {
-    ($name:literal) => {
-        ($name, include_bytes!(concat!("../../assets/pictures/", $name)))
-    };
-}
-
-/// The pictures that the list may name.
-const FILES: [(&str, &[u8]); 5] = [
-    embedded!("shapes.png"),
-    embedded!("count.png"),
-    embedded!("inside.png"),
-    embedded!("letter.png"),
-    embedded!("cross.png"),
-];
 /// The list: file, title and questions of each.
 const LIST: &str = include_str!("../../assets/pictures/samples.json");
 
@@ -51,7 +37,7 @@ impl Sample {
     /// # Errors
     /// The list names a file that is not in the program.
     pub fn bytes(&self) -> Result<&'static [u8]> {
-        let found = FILES.iter().find(|(name, _)| *name == self.file).map(|(_, bytes)| *bytes);
+        let found = picture(&self.file);
         found.ok_or_else(|| Error::new("reading a sample picture", "it is not in the program").at(&self.file))
     }
 }
@@ -91,12 +77,13 @@ pub(super) fn file(sample: &Sample) -> Result<(String, Arc<[u8]>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::samples::PICTURES;
 
     #[test]
     fn every_sample_has_a_picture_a_title_and_questions_and_no_picture_is_left_over() {
         let samples = Sample::all().unwrap();
         let mut named: Vec<&str> = samples.iter().map(|s| s.file.as_str()).collect();
-        let mut here: Vec<&str> = FILES.iter().map(|(name, _)| *name).collect();
+        let mut here: Vec<&str> = PICTURES.iter().map(|(name, _)| *name).collect();
         named.sort_unstable();
         here.sort_unstable();
         assert_eq!(named, here);

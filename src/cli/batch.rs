@@ -123,7 +123,7 @@ pub fn run(args: &BatchArgs) -> Result<()> {
 }
 
 /// Can answers go there? It is made when the model is loaded: an older file is not lost to a wrong --model.
-fn check_out(out: &Path, questions: &Path) -> Result<()> {
+pub(super) fn check_out(out: &Path, questions: &Path) -> Result<()> {
     let doing = "opening the file for the answers";
     if out.is_dir() {
         return Err(Error::new(doing, "this is a folder").at_path(out).help("give the name of a file"));

@@ -68,7 +68,7 @@ pub(super) fn run(args: &GenerateArgs, url: &str, model: &str, request: Request)
 
 /// The key of the environment comes first: it was given for this command. A keyring is asked in a thread, as it may wait; one
 /// that cannot be reached is no reason not to ask a server that may need no key.
-fn keys(server: &mut Server) -> Result<Keys> {
+pub(super) fn keys(server: &mut Server) -> Result<Keys> {
     let keys = Keys::new(Arc::new(MemoryStore::default()));
     if let Some(text) = std::env::var(KEY_VARIABLE).ok().filter(|text| !text.trim().is_empty()) {
         keys.hold(&server.base_url, &Key::new(&text).map_err(|e| e.at(KEY_VARIABLE))?);

@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod bench;
+pub mod compare;
 pub mod convert;
 pub mod devices;
 mod elsewhere;
@@ -53,6 +54,8 @@ pub enum Command {
     Generate(Box<generate::GenerateArgs>),
     /// Answer many questions from a file, eight at a time
     Batch(Box<batch::BatchArgs>),
+    /// Test prompts, settings, pictures and models next to each other
+    Compare(Box<compare::CompareArgs>),
     /// Make a hub checkpoint into the form Ocelli loads
     Convert(convert::ConvertArgs),
     /// Find, download, verify, name and remove models
@@ -196,6 +199,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         }),
         Some(Command::Generate(args)) => generate::run(args),
         Some(Command::Batch(args)) => batch::run(args),
+        Some(Command::Compare(args)) => compare::run(args),
         Some(Command::Convert(args)) => convert::run(args),
         Some(Command::Models(args)) => models::run(args),
         Some(Command::Bench(args)) => bench::run(args),
