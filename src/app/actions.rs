@@ -62,6 +62,10 @@ pub enum Action {
     Palette,
     /// The sheet of shortcuts.
     Shortcuts,
+    /// The comparison, or the chat again.
+    Compare,
+    /// Read a comparison from a file.
+    OpenComparison,
     /// The list of conversations, there or not.
     ToggleHistory,
     /// The settings, there or not.
@@ -160,6 +164,7 @@ pub const TABLE: &[Row] = rows! {
     File, 0: ExportMarkdown, export_markdown, Some(command_shift(Key::E));
     File, 0: ExportAll, export_all, None;
     File, 0: Import, import, None;
+    File, 0: OpenComparison, open_comparison, None;
     File, 1: Quit, quit, Some(command(Key::Q));
     Chat, 0: Send, send, Some(plain(Key::Enter));
     Chat, 0: Stop, stop, Some(plain(Key::Escape));
@@ -173,7 +178,8 @@ pub const TABLE: &[Row] = rows! {
     Chat, 0: DeleteChat, delete_chat, Some(command_shift(Key::D));
     Chat, 1: PreviousChat, previous_chat, Some(command(Key::PageUp));
     Chat, 0: NextChat, next_chat, Some(command(Key::PageDown));
-    View, 0: Search, search_all, Some(command(Key::F));
+    View, 0: Compare, side_by_side, Some(command(Key::T));
+    View, 1: Search, search_all, Some(command(Key::F));
     View, 0: Palette, palette, Some(command(Key::K));
     View, 0: Shortcuts, shortcuts, Some(plain(Key::F1));
     View, 1: ToggleHistory, toggle_history, Some(command(Key::B));

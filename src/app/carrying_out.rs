@@ -7,6 +7,7 @@ use egui::{Context, ThemePreference, ViewportCommand};
 
 use super::actions::Action;
 use super::command::Command;
+use super::comparing_ui::CompareCommand;
 use super::dialogs::Chosen;
 use super::history_ui::Naming;
 use super::message_list::ScrollTo;
@@ -146,6 +147,7 @@ impl WindowApp {
             Command::SaveServer(before, server, key) => state.save_server(before.as_deref(), *server, key),
             Command::RemoveServer(base_url) => state.elsewhere.remove(&base_url),
             Command::ForgetKey(base_url) => state.elsewhere.forget_key(&base_url),
+            Command::Compare(command) => self.compare(ctx, frame, command),
             Command::SetLanguage(language) => {
                 self.preferences.language = Some(language);
                 set_language(ctx, language);
@@ -189,6 +191,8 @@ impl WindowApp {
             Action::ExportAll => self.choose_export(ctx, frame, None, Format::Json),
             Action::Import => self.dialogs.choose_import(ctx, frame),
             Action::Quit => ctx.send_viewport_cmd(ViewportCommand::Close),
+            Action::Compare => self.compare(ctx, frame, CompareCommand::Toggle),
+            Action::OpenComparison => self.compare(ctx, frame, CompareCommand::Open),
             Action::Send => {
                 state.send(backend, now);
                 self.scroll_to = Some(ScrollTo::End);

@@ -10,6 +10,7 @@ use egui::{
 use super::attachments_ui::attachments_ui;
 use super::chat::{AnswerDetails, Editing, QuestionDetails, details, units};
 use super::command::{Command, Look};
+use super::comparing_ui::CompareCommand;
 use super::composer_ui::obstacle_text;
 use super::grounding_ui;
 use super::markdown_ui::Markdown;
@@ -347,6 +348,9 @@ fn answer_buttons(ui: &mut Ui, state: &State, entry: &Entry, t: &Texts, commands
         }
         if style::quiet_button(ui, t.edit, t.edit_answer_hint, true).clicked() {
             commands.push(Command::Edit(entry.id));
+        }
+        if style::quiet_button(ui, t.compare_from_here, t.compare_from_hint, true).clicked() {
+            commands.push(Command::Compare(CompareCommand::From(entry.id)));
         }
         if style::quiet_button(ui, t.delete, t.delete_hint, true).clicked() {
             commands.push(Command::DeleteBranch(entry.id));

@@ -37,6 +37,14 @@ pub(super) enum Chosen {
     Nothing(Error),
     /// Where to write a picture with its boxes.
     Annotated(Look, PathBuf),
+    /// A comparison to read.
+    Comparison(PathBuf),
+    /// Where to write the comparison.
+    SaveComparison(PathBuf),
+    /// Where to write a report of it.
+    Report(PathBuf),
+    /// Pictures for a column of it, or for all.
+    ComparisonPictures(Option<usize>, Vec<PathBuf>),
 }
 
 /// Endings of picture files.
@@ -256,6 +264,59 @@ impl Dialogs {
         );
     }
 
+    /// Asks which comparison to read.
+    pub fn choose_comparison(&mut self, ctx: &Context, parent: &(impl HasWindowHandle + HasDisplayHandle)) {
+        let dialog = rfd::AsyncFileDialog::new()
+            .set_title(texts(ctx).open_comparison)
+            .set_parent(parent)
+            .add_filter("TOML", &["toml"]);
+        let answer = dialog.pick_file();
+        self.show(ctx, async move { answer.await.map(|file| Chosen::Comparison(file.path().to_path_buf())) });
+    }
+
+    /// Asks where to write the comparison, or a report of it.
+    pub fn choose_comparison_file(
+        &mut self,
+        ctx: &Context,
+        parent: &(impl HasWindowHandle + HasDisplayHandle),
+        (name, is_report): (&str, bool),
+    ) {
+        let t = texts(ctx);
+        let mut dialog = rfd::AsyncFileDialog::new()
+            .set_title(if is_report { t.write_report } else { t.save_comparison_title })
+            .set_parent(parent)
+            .set_file_name(name);
+        dialog = if is_report {
+            dialog.add_filter("HTML", &["html"]).add_filter("CSV", &["csv"])
+        } else {
+            dialog.add_filter("TOML", &["toml"])
+        };
+        let answer = dialog.save_file();
+        self.show(ctx, async move {
+            let path = answer.await.map(|file| file.path().to_path_buf())?;
+            Some(if is_report { Chosen::Report(path) } else { Chosen::SaveComparison(path) })
+        });
+    }
+
+    /// Asks which pictures a column, or all of them, are to have.
+    pub fn choose_comparison_pictures(
+        &mut self,
+        ctx: &Context,
+        parent: &(impl HasWindowHandle + HasDisplayHandle),
+        column: Option<usize>,
+    ) {
+        let t = texts(ctx);
+        let dialog = rfd::AsyncFileDialog::new()
+            .set_title(t.add_pictures)
+            .set_parent(parent)
+            .add_filter(t.pictures_filter, &PICTURES);
+        let answer = dialog.pick_files();
+        self.show(ctx, async move {
+            let files = answer.await?.iter().map(|file| file.path().to_path_buf()).collect();
+            Some(Chosen::ComparisonPictures(column, files))
+        });
+    }
+
     /// Tells dropped folders from dropped pictures.
     pub fn dropped(&mut self, ctx: &Context, paths: Vec<PathBuf>) {
         self.spawn(ctx, false, move || {
@@ -279,6 +340,10 @@ impl Dialogs {
             let is_export = |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
             let (exports, pictures): (Vec<_>, Vec<_>) = files.into_iter().partition(is_export);
             chosen.extend(exports.into_iter().map(Chosen::Import));
+            let is_comparison =
+                |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"));
+            let (comparisons, pictures): (Vec<_>, Vec<_>) = pictures.into_iter().partition(is_comparison);
+            chosen.extend(comparisons.into_iter().map(Chosen::Comparison));
             if !pictures.is_empty() {
                 chosen.push(Chosen::Pictures(pictures));
             }

@@ -91,6 +91,20 @@ pub fn overlay(ui: &Ui, picture: Rect, found: &[Found], highlighted: Option<usiz
     pointed_at(found, picture, pointer)
 }
 
+/// Draws what several columns found on one picture, each in the colour of its column.
+pub fn overlay_coloured(ui: &Ui, picture: Rect, found: &[Found], colours: &[usize]) {
+    if !picture.is_finite() || !picture.is_positive() {
+        return;
+    }
+    let painter = ui.painter().with_clip_rect(ui.clip_rect().intersect(picture.expand(4.0)));
+    let mut taken: Vec<Rect> = Vec::new();
+    for (thing, &colour) in found.iter().zip(colours) {
+        let rect = on_screen(thing.place, picture);
+        shape(&painter, rect, thing.place, colour, false);
+        label(&painter, picture, rect, &thing.label, colour, &mut taken);
+    }
+}
+
 /// The smallest thing at this place of the screen; points before boxes.
 fn pointed_at(found: &[Found], picture: Rect, pointer: Pos2) -> Option<usize> {
     let size = |thing: &Found| {

@@ -7,9 +7,14 @@ pub mod annotate;
 mod attachments_ui;
 mod backend;
 mod carrying_out;
+mod cells_ui;
 mod chat;
 mod chat_ui;
+mod columns_ui;
 mod command;
+pub mod comparing;
+mod comparing_ui;
+mod comparisons;
 mod composer_ui;
 mod composition;
 mod device_loss;
@@ -55,6 +60,7 @@ pub use chat::{
     QuestionDetails, RemoteFigures, details,
 };
 pub use command::{Command, Look};
+pub use comparing_ui::CompareCommand;
 pub use composition::Composition;
 pub use opening::{Places, WindowOptions, run};
 pub use preferences::{Preferences, Preset, WindowPlace};

@@ -3,6 +3,7 @@
 
 mod answers;
 mod attachments;
+mod comparisons;
 mod elsewhere;
 mod library;
 mod messages;
@@ -14,6 +15,7 @@ use std::time::Instant;
 
 use super::backend::Backend;
 use super::chat::{Chat, Files, Hash};
+use super::comparing::{Comparing, Told};
 use super::progress::Progress;
 use super::settings::Settings;
 use crate::chat::history::{Conversation, ConversationId, Hit};
@@ -162,6 +164,12 @@ pub struct State {
     pub without_vision: Option<PathBuf>,
     /// Bytes a model may take at most; `None`: what adapter and machine report.
     pub memory_limit_bytes: Option<u64>,
+    /// The comparison, since it was first looked at.
+    pub comparing: Option<Box<Comparing>>,
+    /// It is on the screen instead of the chat.
+    pub shows_comparison: bool,
+    /// What there is to tell of it.
+    pub(super) comparison_news: Vec<Told>,
     recipe: Option<Recipe>,
     context: usize,
     waiting: Vec<answers::Waiting>,
@@ -199,6 +207,9 @@ impl State {
             text_only: false,
             without_vision: None,
             memory_limit_bytes: None,
+            comparing: None,
+            shows_comparison: false,
+            comparison_news: Vec::new(),
             recipe,
             context,
             waiting: Vec::new(),
@@ -247,6 +258,7 @@ impl State {
             || matches!(self.model, ModelState::Loading(_))
             || matches!(self.preview, Some(Preview::Making(..)))
             || self.elsewhere.is_busy()
+            || self.comparing.as_ref().is_some_and(|comparing| comparing.is_busy())
     }
 
     fn new_id(&mut self) -> u64 {
@@ -346,6 +358,7 @@ impl State {
         self.poll_load();
         self.poll_answers(now);
         self.try_waiting(backend, now);
+        self.poll_comparison(backend);
         self.poll_preview();
         self.elsewhere.poll();
         self.end_hidden_edit();

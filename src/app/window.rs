@@ -12,7 +12,9 @@ use egui::{
 use super::actions::{self, Action};
 use super::backend::Backend;
 use super::chat_ui::ChatView;
+use super::columns_ui::Choices;
 use super::command::Command;
+use super::comparing_ui::{ComparingView, comparing_ui};
 use super::composition::Composition;
 use super::device_loss::DeviceWatch;
 use super::dialogs::{Chosen, Dialogs};
@@ -66,6 +68,7 @@ pub struct WindowApp {
     pub(super) chat_view: ChatView,
     pub(super) settings_view: SettingsView,
     pub(super) prompt_view: PromptView,
+    pub(super) comparing_view: ComparingView,
     /// The models of this machine.
     pub models: Models,
     pub(super) models_view: ModelsView,
@@ -150,6 +153,7 @@ impl WindowApp {
             chat_view: ChatView::default(),
             settings_view: SettingsView::default(),
             prompt_view: PromptView::default(),
+            comparing_view: ComparingView::default(),
             models,
             models_view: ModelsView::default(),
             palette: None,
@@ -217,6 +221,10 @@ impl WindowApp {
             Chosen::Export(conversation, format, to) => self.state.export(conversation, format, to),
             Chosen::Import(from) => self.state.import(from),
             Chosen::Annotated(look, to) => self.write_annotated(&look, to),
+            Chosen::Comparison(_)
+            | Chosen::SaveComparison(_)
+            | Chosen::Report(_)
+            | Chosen::ComparisonPictures(..) => self.chosen_for_comparison(chosen),
         }
     }
 
@@ -312,6 +320,7 @@ impl eframe::App for WindowApp {
         }
         self.pictures.poll(ctx, &mut self.state);
         self.state.poll(&mut *self.backend, Instant::now());
+        self.tell_of_comparison(ctx);
         self.keep(ctx, Instant::now());
         if self.state.model_info().is_some()
             && let Some(since) = self.loading_since.take()
@@ -409,6 +418,10 @@ impl WindowApp {
         // Both can be dragged open and shut.
         *self.history_shown() = history_open;
         self.preferences.settings_open = settings_open;
+        if self.state.shows_comparison {
+            self.comparison_panels(ui, now, commands);
+            return;
+        }
         Panel::bottom("composer").frame(panel_frame(ui)).show(ui, |ui| {
             status_ui::notices_ui(ui, &self.state.notices, commands);
             status_ui::without_vision_ui(ui, &self.state, commands);
@@ -445,6 +458,30 @@ impl WindowApp {
                 self.chat_view.as_text = !self.preferences.markdown;
                 let to = self.scroll_to.take();
                 chat_ui::chat_ui(ui, &mut self.state, &mut self.chat_view, &self.pictures, to, commands);
+            }
+        });
+    }
+
+    fn comparison_panels(&mut self, ui: &mut Ui, now: Instant, commands: &mut Vec<Command>) {
+        let something = !self.state.notices.is_empty() || !self.state.undo.is_empty();
+        if something {
+            Panel::bottom("notices").frame(panel_frame(ui)).show(ui, |ui| {
+                status_ui::notices_ui(ui, &self.state.notices, commands);
+                status_ui::undo_ui(ui, &self.state, now, commands);
+            });
+        }
+        let servers = &self.state.elsewhere.servers;
+        let models =
+            self.models.listing.as_ref().map(|listing| listing.models.as_slice()).unwrap_or_default();
+        let choices = Choices {
+            models: std::iter::once(builtin::NAME.to_owned())
+                .chain(models.iter().filter(|model| model.is_there).map(|model| model.name.clone()))
+                .collect(),
+            servers: servers.iter().map(|s| (s.base_url.as_str(), s.models.as_slice())).collect(),
+        };
+        CentralPanel::default().show(ui, |ui| {
+            if let Some(comparing) = &mut self.state.comparing {
+                comparing_ui(ui, comparing, &mut self.comparing_view, &choices, commands);
             }
         });
     }

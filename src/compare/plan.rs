@@ -12,6 +12,7 @@ use super::file::{Comparison, Fields, Pairing, Scalar};
 use super::pictures::PictureFiles;
 use super::variables::{check_name, fill};
 use crate::error::{Error, Result};
+use crate::model::converted::hex;
 use crate::model::recipe::Recipe;
 
 /// Cells of a comparison, at most.
@@ -47,7 +48,10 @@ impl Target {
     fn of(fields: &Fields) -> Self {
         match (&fields.server, &fields.server_model) {
             (Some(server), Some(model)) => Self::Server(server.clone(), model.clone()),
-            _ => Self::Model(fields.model.clone(), fields.recipe.map(Recipe::name)),
+            _ => {
+                let model = fields.model.clone().filter(|name| !name.is_empty());
+                Self::Model(model, fields.recipe.map(Recipe::name))
+            }
         }
     }
 
@@ -265,7 +269,7 @@ impl Plan {
         }
         hash.update((place.repeat as u64).to_le_bytes());
         let digest: [u8; 32] = hash.finalize().into();
-        let key = digest[..16].iter().map(|b| format!("{b:02x}")).collect();
+        let key = hex(&digest[..16]);
         let values = values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Ok(Cell { place, values, fields, key })
     }

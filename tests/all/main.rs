@@ -34,6 +34,7 @@ mod sampling;
 mod screenshots;
 mod servers;
 mod sharing;
+mod side_by_side;
 mod snapshots;
 mod speculation;
 mod support;

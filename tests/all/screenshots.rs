@@ -40,14 +40,19 @@ pub fn small_png(picture: image::RgbaImage) -> Vec<u8> {
 }
 
 /// The window, its engine, and where its pictures go.
-struct Stage {
-    harness: Harness<'static, WindowApp>,
+pub(crate) struct Stage {
+    pub harness: Harness<'static, WindowApp>,
     woken: Receiver<()>,
     to: PathBuf,
 }
 
 impl Stage {
-    fn open() -> Self {
+    pub fn open() -> Self {
+        Self::open_in(Places::default())
+    }
+
+    /// With conversations and comparisons kept there.
+    pub fn open_in(places: Places) -> Self {
         let (wake, woken) = mpsc::channel();
         let wake = Arc::new(move || {
             let _ = wake.send(());
@@ -58,7 +63,7 @@ impl Stage {
         let harness = harness.with_render_cursor(false).with_max_steps(8).build_eframe(move |creation| {
             let state = State::new(2048, None);
             let preferences = Preferences { language: Some(Language::English), ..Preferences::default() };
-            let (ctx, places) = (&creation.egui_ctx, Places::default());
+            let ctx = &creation.egui_ctx;
             WindowApp::new(ctx, Box::new(engine), "this device".into(), state, places, preferences).unwrap()
         });
         let to = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/screenshots");
@@ -70,12 +75,12 @@ impl Stage {
         stage
     }
 
-    fn state(&self) -> &State {
+    pub fn state(&self) -> &State {
         &self.harness.state().state
     }
 
     /// Draws until `done`.
-    fn wait_until(&mut self, what: &str, done: impl Fn(&State) -> bool) {
+    pub fn wait_until(&mut self, what: &str, done: impl Fn(&State) -> bool) {
         let start = Instant::now();
         while !done(&self.harness.state().state) {
             assert!(start.elapsed() < Duration::from_mins(2), "the window waits for ever: {what}");
@@ -85,13 +90,13 @@ impl Stage {
     }
 
     /// Draws once more, after what other threads may be doing.
-    fn wait_a_little(&mut self) {
+    pub fn wait_a_little(&mut self) {
         let _ = self.woken.recv_timeout(Duration::from_millis(20));
         self.harness.step();
     }
 
     /// Draws until something of this name is there.
-    fn wait_for_label(&mut self, label: &str) {
+    pub fn wait_for_label(&mut self, label: &str) {
         let start = Instant::now();
         while self.harness.query_all_by_label(label).next().is_none() {
             assert!(start.elapsed() < Duration::from_mins(2), "the window waits for ever: {label}");
@@ -99,24 +104,24 @@ impl Stage {
         }
     }
 
-    fn theme(&mut self, theme: Theme) {
+    pub fn theme(&mut self, theme: Theme) {
         self.harness.ctx.set_theme(theme);
         self.harness.run_steps(3);
     }
 
-    fn press(&mut self, modifiers: Modifiers, key: Key) {
+    pub fn press(&mut self, modifiers: Modifiers, key: Key) {
         self.harness.key_press_modifiers(modifiers, key);
         self.harness.run_steps(3);
     }
 
-    fn type_text(&mut self, text: &str) {
+    pub fn type_text(&mut self, text: &str) {
         self.harness.event(Event::Text(text.into()));
         self.harness.run_steps(3);
     }
 
     /// Clicks the last one of that name, without a pointer: nothing stays pointed at.
     #[track_caller]
-    fn click(&mut self, label: &str) {
+    pub fn click(&mut self, label: &str) {
         self.harness.get_all_by_label(label).last().unwrap().click_accesskit();
         self.harness.run_steps(3);
     }
@@ -129,7 +134,7 @@ impl Stage {
     }
 
     /// A new chat about a sample picture.
-    fn ask_sample(&mut self, sample: &Sample, question: &str) {
+    pub fn ask_sample(&mut self, sample: &Sample, question: &str) {
         self.press(Modifiers::COMMAND, Key::N);
         self.click(&format!("Sample: {}", sample.title));
         self.wait_until("a picture", |state| !state.chat.draft.is_empty() && !state.chat.draft.is_reading());
@@ -144,7 +149,7 @@ impl Stage {
     }
 
     /// Draws the window into a file, small.
-    fn shoot(&mut self, name: &str) {
+    pub fn shoot(&mut self, name: &str) {
         for _ in 0..10 {
             self.wait_a_little();
         }
@@ -206,7 +211,7 @@ impl Stage {
     }
 
     /// The same at two pixels per point.
-    fn shoot_fine(&mut self, name: &str) {
+    pub fn shoot_fine(&mut self, name: &str) {
         self.screen_of(2.0);
         self.shoot(name);
         self.screen_of(1.0);
@@ -221,6 +226,36 @@ fn eight_pictures(folder: &Path, samples: &[Sample]) -> Vec<PathBuf> {
         path
     };
     samples.iter().cycle().take(8).enumerate().map(one).collect()
+}
+
+/// The example comparison: run, with differences; then as it is written.
+fn comparison(stage: &mut Stage) {
+    stage.harness.state_mut().show_comparison();
+    stage.harness.state_mut().run_comparison();
+    stage.wait_until("the comparison", |state| {
+        state.comparing.as_ref().is_some_and(|c| c.plan.is_some() && !c.is_busy())
+    });
+    let looking = |stage: &mut Stage, hide: bool| {
+        if let Some(comparing) = &mut stage.harness.state_mut().state.comparing {
+            (comparing.looking.hide_editor, comparing.looking.against) = (hide, Some(0));
+        }
+        stage.harness.run_steps(3);
+    };
+    looking(stage, true);
+    stage.shoot("comparison");
+    stage.theme(Theme::Dark);
+    stage.shoot_fine("comparison-fine");
+    looking(stage, false);
+    stage.shoot("comparison-fields");
+    stage.theme(Theme::Light);
+    stage.harness.state_mut().state.shows_comparison = false;
+    stage.harness.run_steps(3);
+}
+
+#[test]
+#[ignore = "draws the pictures of comparisons in docs/screenshots"]
+fn comparison_screenshots() {
+    comparison(&mut Stage::open());
 }
 
 #[test]
@@ -310,6 +345,8 @@ fn screenshots() {
     });
     stage.type_text("Which of these pictures are alike?");
     stage.shoot("eight-pictures");
+
+    comparison(&mut stage);
 
     stage.theme(Theme::Dark);
     stage.harness.state_mut().state.chat.draft = Draft::default();

@@ -157,7 +157,7 @@ fn a_given_answer_is_as_likely_as_the_logits_of_every_place_say() {
         let target = std::mem::take(&mut prepared.reference);
         assert_eq!(front_end.tokenizer.decode(&target, false), text);
 
-        let mut model = crate::support::load("ladder", recipe);
+        let mut model = load("ladder", recipe);
         let mut tokens = ocelli::engine::trace::encode_pictures(&mut model, &prepared).unwrap();
         let prompt = tokens.len();
         tokens.extend(&target[..target.len() - 1]);

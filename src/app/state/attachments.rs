@@ -181,6 +181,13 @@ impl State {
         }
     }
 
+    /// Holds a file that is about to be a message's; its pixels are read later.
+    pub(super) fn hold_file(&mut self, hash: Hash, bytes: &std::sync::Arc<[u8]>) {
+        if !self.files.contains_key(&hash) {
+            self.file_came(hash, Ok(std::sync::Arc::clone(bytes)));
+        }
+    }
+
     /// Why one of these cannot be had.
     pub(super) fn lost_file(&self, attachments: &[Attachment]) -> Option<Error> {
         let error = attachments.iter().find_map(|attachment| self.lost_files.get(&attachment.hash))?;

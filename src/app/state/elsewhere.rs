@@ -227,6 +227,23 @@ impl Elsewhere {
         Some(remote::ask(Ask { server, model, request, choosing, keys, limits }, Arc::clone(&self.wake)))
     }
 
+    /// Asks the server at an address, known or not.
+    ///
+    /// # Errors
+    /// That is no address.
+    pub fn ask_at(
+        &self,
+        base_url: &str,
+        model: &str,
+        request: Request,
+        choosing: Choosing,
+    ) -> Result<Answer> {
+        let new = Server::new("", base_url)?;
+        let server = self.server(&new.base_url).cloned().unwrap_or(new);
+        let (model, keys, limits) = (model.to_owned(), self.keys.clone(), self.limits);
+        Ok(remote::ask(Ask { server, model, request, choosing, keys, limits }, Arc::clone(&self.wake)))
+    }
+
     /// Can the chosen server go on with an answer that has begun?
     pub(super) fn check_goes_on(&self, chosen: &ServerModel) -> Result<()> {
         let Some(server) = self.server(&chosen.base_url).filter(|server| !server.goes_on()) else {
