@@ -72,11 +72,9 @@ fn main(
         let base_#{s} = key_base(slot, min(j_#{s}, tile_end - 1u), kv_head);
 #if KV == int8
         let scale_#{s} = p.scale * k_scale(slot, min(j_#{s}, tile_end - 1u), kv_head);
+        let v_scale_#{s} = v_scale(slot, min(j_#{s}, tile_end - 1u), kv_head);
 #else
         let scale_#{s} = p.scale;
-#endif
-#if KV == int8
-        let v_scale_#{s} = v_scale(slot, min(j_#{s}, tile_end - 1u), kv_head);
 #endif
 #for r 8
         var score_#{r}_#{s} = 0.0;

@@ -130,14 +130,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let size = max(abs(low), abs(high));
     workgroupBarrier();
     gathered[local] = max(size.x, size.y);
-    for (var half = 16u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if (local < half) {
-            gathered[local] = max(gathered[local], gathered[local + half]);
-        }
-    }
     workgroupBarrier();
-    let largest = gathered[0];
+    var largest = 0.0;
+#for i 32
+    largest = max(largest, gathered[#{i}]);
+#endfor
     // A head of zeros, or of what no f32 can divide by, is stored as zeros.
     let in_quants = select(0.0, 127.0 / largest, largest > 1e-30);
     pairs[local] = vec2<u32>(two_bytes(low * in_quants), two_bytes(high * in_quants));
