@@ -7,11 +7,11 @@
 // each page of the piece, and takes 16 dimensions of them at a time. Values: an invocation has 16 dimensions of every
 // so-manieth key. Loops are unrolled, and what is the same for all invocations is read at fixed places of workgroup memory:
 // software devices read that once for all lanes, and anything else once for each. Keys past the last are the last one
-// again and weigh nothing, so that nothing else is read.
+// again and weigh nothing, so that nothing else is read. In int8 a key's scale multiplies its score, and a value's its weight.
 //
 // q [batch, heads, HEAD_DIM] f32; k, v, page_table: see paged_kv; rows [batch] RowInfo;
 // partial [batch, heads, max_pieces, HEAD_DIM + 4] f32 (m, l, two unused, acc)
-// Workgroup of 64: one (piece, GROUP heads, row). Variants: KV (f16, f32), HEAD_DIM, GROUP (1, 2, 4).
+// Workgroup of 64: one (piece, GROUP heads, row). Variants: KV (f16, int8, f32), HEAD_DIM, GROUP (1, 2, 4).
 #import weights
 #import row_info
 
@@ -36,10 +36,14 @@ const VECTORS = #{HEAD_DIM}u / 4u;
 // A head's dimensions in sixteens.
 const CHUNKS = #{HEAD_DIM}u / 16u;
 // Vectors of four words that sixteen elements take.
+#if KV == int8
+const CHUNK = 1u;
+#else
 #if KV == f16
 const CHUNK = 2u;
 #else
 const CHUNK = 4u;
+#endif
 #endif
 const PIECE = 256u;
 // Invocations that share the sums over values: each has every GROUPS-th key of a page.
@@ -59,6 +63,10 @@ struct Sixteen {
     d: vec4<f32>,
 }
 
+fn from_bytes(x: vec4<u32>) -> Sixteen {
+    return Sixteen(bytes(x.x), bytes(x.y), bytes(x.z), bytes(x.w));
+}
+
 fn from_halves(x: vec4<u32>, y: vec4<u32>) -> Sixteen {
     return Sixteen(
         vec4<f32>(halves(x.x), halves(x.y)),
@@ -73,20 +81,40 @@ fn from_words(x: vec4<u32>, y: vec4<u32>, z: vec4<u32>, w: vec4<u32>) -> Sixteen
 }
 
 fn load_k(at: u32) -> Sixteen {
+#if KV == int8
+    return from_bytes(k[at]);
+#else
 #if KV == f16
     return from_halves(k[at], k[at + 1u]);
 #else
     return from_words(k[at], k[at + 1u], k[at + 2u], k[at + 3u]);
 #endif
+#endif
 }
 
 fn load_v(at: u32) -> Sixteen {
+#if KV == int8
+    return from_bytes(v[at]);
+#else
 #if KV == f16
     return from_halves(v[at], v[at + 1u]);
 #else
     return from_words(v[at], v[at + 1u], v[at + 2u], v[at + 3u]);
 #endif
+#endif
 }
+
+#if KV == int8
+fn k_scale(slot: u32, j: u32, kv_head: u32) -> f32 {
+    let at = kv_scale(slot, j, kv_head);
+    return bitcast<f32>(k[at / 4u][at % 4u]);
+}
+
+fn v_scale(slot: u32, j: u32, kv_head: u32) -> f32 {
+    let at = kv_scale(slot, j, kv_head);
+    return bitcast<f32>(v[at / 4u][at % 4u]);
+}
+#endif
 
 fn add_dot(a: vec4<f32>, b: vec4<f32>, s: f32) -> f32 {
     return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, s))));
@@ -106,6 +134,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
 #for u 4
     let k_at_#{u} = kv_vector(slot, min(first + #{u}u * 64u + local, last), kv_head) * CHUNK / 4u;
+#if KV == int8
+    let k_scale_#{u} = k_scale(slot, min(first + #{u}u * 64u + local, last), kv_head);
+    let v_scale_#{u} = v_scale(slot, min(first + #{u}u * 64u + local, last), kv_head);
+#endif
 #for h GROUP
     var s_#{u}_#{h} = 0.0;
 #endfor
@@ -136,6 +168,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // A piece past the end has no keys and leaves an empty partial, which is never read.
     var m_#{h} = -1e30;
 #for u 4
+#if KV == int8
+    s_#{u}_#{h} *= k_scale_#{u};
+#endif
     s_#{u}_#{h} = select(-1e30, s_#{u}_#{h}, first + #{u}u * 64u + local <= last);
     m_#{h} = max(m_#{h}, s_#{u}_#{h});
 #endfor
@@ -154,6 +189,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 #for u 4
     e_#{h}[#{u}] = select(0.0, exp(s_#{u}_#{h} - m_#{h}), first + #{u}u * 64u + local <= last);
     l_#{h} += e_#{h}[#{u}];
+#if KV == int8
+    e_#{h}[#{u}] *= v_scale_#{u};
+#endif
 #endfor
     key_weights[#{h}u * 64u + local] = e_#{h};
     gathered[#{h}u * 64u + local] = l_#{h};

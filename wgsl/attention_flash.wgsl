@@ -7,50 +7,10 @@
 // sequences divide into short pieces of work. Tiles of 16 keys begin at multiples of 16 from the first
 // key of the sequence or frame, whatever the division: the result does not depend on it.
 //
-// paged: rows [rows] RowInfo, page_table and k, v as in paged_kv; dense: k, v [rows, heads, HEAD_DIM] f32
-// q, o [rows, heads, HEAD_DIM] f32; state [rows, heads] (maximum, sum)
-// Workgroup of 128: 32 rows of one head; four invocations share a row. Variants: KV (f16, f32, dense),
-// HEAD_DIM.
-#if KV == dense
-#else
-#import weights
-#import row_info
-#endif
+// Parameters and bindings: see attention_rows. Workgroup of 128: 32 rows of one head; four invocations share a row.
+// Variants: KV (f16, int8, f32, dense), HEAD_DIM.
+#import attention_rows
 
-struct Params {
-    rows: u32,
-    first_row: u32,
-    heads: u32,
-    kv_heads: u32,
-    key_first: u32,
-    key_count: u32,
-    max_pages: u32,
-    scale: f32,
-    flags: u32,
-}
-
-const FIRST = 1u;
-const LAST = 2u;
-
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
-#if KV == f16
-@group(0) @binding(2) var<storage, read> k: array<vec2<u32>>;
-@group(0) @binding(3) var<storage, read> v: array<vec2<u32>>;
-#else
-@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
-#endif
-@group(0) @binding(4) var<storage, read_write> o: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> state: array<vec2<f32>>;
-#if KV == dense
-#else
-@group(0) @binding(6) var<storage, read> rows: array<RowInfo>;
-@group(0) @binding(7) var<storage, read> page_table: array<u32>;
-#import paged_kv
-#endif
-
-const VECTORS = #{HEAD_DIM}u / 4u;
 const ROWS = 32u;
 const KEYS = 16u;
 // Vectors of a row that one of its four invocations accumulates, rounded up.
@@ -60,31 +20,6 @@ var<workgroup> q_tile: array<vec4<f32>, ROWS * VECTORS>;
 var<workgroup> kv_tile: array<vec4<f32>, KEYS * VECTORS>;
 var<workgroup> scores: array<f32, ROWS * KEYS>;
 var<workgroup> weights: array<f32, ROWS * KEYS>;
-
-// Where key `j`'s vectors begin; j < key_first + key_count.
-fn key_base(slot: u32, j: u32, kv_head: u32) -> u32 {
-#if KV == dense
-    return (j * p.heads + kv_head) * VECTORS;
-#else
-    return kv_vector(slot, j, kv_head);
-#endif
-}
-
-fn load_k(at: u32) -> vec4<f32> {
-#if KV == f16
-    return vec4<f32>(halves(k[at].x), halves(k[at].y));
-#else
-    return k[at];
-#endif
-}
-
-fn load_v(at: u32) -> vec4<f32> {
-#if KV == f16
-    return vec4<f32>(halves(v[at].x), halves(v[at].y));
-#else
-    return v[at];
-#endif
-}
 
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -134,6 +69,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             let j = j0 + i / VECTORS;
             if (j < tile_end) {
                 vector = load_k(key_base(slot, j, kv_head) + i % VECTORS);
+#if KV == int8
+                vector *= k_scale(slot, j, kv_head);
+#endif
             }
             kv_tile[i] = vector;
         }
@@ -164,6 +102,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             let j = j0 + i / VECTORS;
             if (j < tile_end) {
                 vector = load_v(key_base(slot, j, kv_head) + i % VECTORS);
+#if KV == int8
+                vector *= v_scale(slot, j, kv_head);
+#endif
             }
             kv_tile[i] = vector;
         }

@@ -6,106 +6,12 @@
 // the rows' values of q go to all lanes by broadcasts. Values: a lane has elements of v, and the weights go to all lanes.
 // Tiles begin at multiples of two subgroups from the first key, whatever the division: the result does not depend on it.
 //
-// Workgroup of 32. Variants: KV (f16, f32, dense), HEAD_DIM, LANES (of a subgroup: 8, 16 or 32), WIDE (64-bit integers).
-#import weights
-#import wide
-#if KV == dense
-#else
-#import row_info
-#endif
+// In int8 a key's scale multiplies its score, and a value's its weight: once a key, not once an element.
+//
+// Workgroup of 32. Variants: KV (f16, int8, f32, dense), HEAD_DIM, LANES (of a subgroup: 8, 16 or 32), WIDE (64-bit integers).
+#import attention_rows
 
-struct Params {
-    rows: u32,
-    first_row: u32,
-    heads: u32,
-    kv_heads: u32,
-    key_first: u32,
-    key_count: u32,
-    max_pages: u32,
-    scale: f32,
-    flags: u32,
-}
-
-const FIRST = 1u;
-const LAST = 2u;
-
-@group(0) @binding(0) var<uniform> p: Params;
-#if WIDE
-@group(0) @binding(1) var<storage, read> q: array<u64>;
-@group(0) @binding(2) var<storage, read> k: array<u64>;
-@group(0) @binding(3) var<storage, read> v: array<u64>;
-#else
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
-#if KV == f16
-@group(0) @binding(2) var<storage, read> k: array<vec2<u32>>;
-@group(0) @binding(3) var<storage, read> v: array<vec2<u32>>;
-#else
-@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
-#endif
-#endif
-@group(0) @binding(4) var<storage, read_write> o: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> state: array<vec2<f32>>;
-#if KV == dense
-#else
-@group(0) @binding(6) var<storage, read> rows: array<RowInfo>;
-@group(0) @binding(7) var<storage, read> page_table: array<u32>;
-#import paged_kv
-#endif
-
-const VECTORS = #{HEAD_DIM}u / 4u;
 const LANES = #{LANES}u;
-
-// Where key `j`'s vectors of four begin.
-fn key_base(slot: u32, j: u32, kv_head: u32) -> u32 {
-#if KV == dense
-    return (j * p.heads + kv_head) * VECTORS;
-#else
-    return kv_vector(slot, j, kv_head);
-#endif
-}
-
-fn load_q(at: u32) -> vec4<f32> {
-#if WIDE
-    return bitcast<vec4<f32>>(vec4<u32>(words(q[at * 2u]), words(q[at * 2u + 1u])));
-#else
-    return q[at];
-#endif
-}
-
-fn load_k(at: u32) -> vec4<f32> {
-#if KV == f16
-#if WIDE
-    let pair = words(k[at]);
-#else
-    let pair = k[at];
-#endif
-    return vec4<f32>(halves(pair.x), halves(pair.y));
-#else
-#if WIDE
-    return bitcast<vec4<f32>>(vec4<u32>(words(k[at * 2u]), words(k[at * 2u + 1u])));
-#else
-    return k[at];
-#endif
-#endif
-}
-
-fn load_v(at: u32) -> vec4<f32> {
-#if KV == f16
-#if WIDE
-    let pair = words(v[at]);
-#else
-    let pair = v[at];
-#endif
-    return vec4<f32>(halves(pair.x), halves(pair.y));
-#else
-#if WIDE
-    return bitcast<vec4<f32>>(vec4<u32>(words(v[at * 2u]), words(v[at * 2u + 1u])));
-#else
-    return v[at];
-#endif
-#endif
-}
 
 @compute @workgroup_size(32)
 fn main(
@@ -164,6 +70,12 @@ fn main(
         let j_#{s} = j0 + #{s}u * LANES + lane;
         // Keys past the end are the last one; its score counts as none.
         let base_#{s} = key_base(slot, min(j_#{s}, tile_end - 1u), kv_head);
+#if KV == int8
+        let scale_#{s} = p.scale * k_scale(slot, min(j_#{s}, tile_end - 1u), kv_head);
+        let v_scale_#{s} = v_scale(slot, min(j_#{s}, tile_end - 1u), kv_head);
+#else
+        let scale_#{s} = p.scale;
+#endif
 #for r 8
         var score_#{r}_#{s} = 0.0;
 #endfor
@@ -184,14 +96,18 @@ fn main(
 #endfor
         }
 #for r 8
-        score_#{r}_0 = select(-1e30, score_#{r}_0 * p.scale, j_0 < end_#{r});
-        score_#{r}_1 = select(-1e30, score_#{r}_1 * p.scale, j_1 < end_#{r});
+        score_#{r}_0 = select(-1e30, score_#{r}_0 * scale_0, j_0 < end_#{r});
+        score_#{r}_1 = select(-1e30, score_#{r}_1 * scale_1, j_1 < end_#{r});
         let next_#{r} = max(maximum_#{r}, subgroupMax(max(score_#{r}_0, score_#{r}_1)));
-        let weight_#{r}_0 = select(0.0, exp(score_#{r}_0 - next_#{r}), score_#{r}_0 > -1e29);
-        let weight_#{r}_1 = select(0.0, exp(score_#{r}_1 - next_#{r}), score_#{r}_1 > -1e29);
+        var weight_#{r}_0 = select(0.0, exp(score_#{r}_0 - next_#{r}), score_#{r}_0 > -1e29);
+        var weight_#{r}_1 = select(0.0, exp(score_#{r}_1 - next_#{r}), score_#{r}_1 > -1e29);
         let decay_#{r} = exp(maximum_#{r} - next_#{r});
         sum_#{r} = fma(sum_#{r}, decay_#{r}, subgroupAdd(weight_#{r}_0 + weight_#{r}_1));
         maximum_#{r} = next_#{r};
+#if KV == int8
+        weight_#{r}_0 *= v_scale_0;
+        weight_#{r}_1 *= v_scale_1;
+#endif
 #for i OWN
         acc_#{r}_#{i} *= decay_#{r};
 #endfor

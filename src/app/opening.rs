@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, GpuOptions};
 use crate::model::calibration;
+use crate::model::kv_cache::KvFormat;
 use crate::model::memory::Room;
 use crate::model::recipe::Recipe;
 use crate::remote::Keys;
@@ -42,6 +43,8 @@ pub struct WindowOptions {
     pub context: usize,
     /// Models are loaded without their vision towers.
     pub text_only: bool,
+    /// How keys and values are stored; `None`: as the recipe has it.
+    pub kv: Option<KvFormat>,
     /// Bytes a model may take at most; `None`: what adapter and machine report.
     pub memory_limit_bytes: Option<u64>,
 }
@@ -178,6 +181,7 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
                 let engine = Engine::start(gpu, Arc::new(move || ctx.request_repaint_after(WAKE_DELAY)))?;
                 let mut state = State::new(options.context, options.recipe);
                 state.text_only = options.text_only;
+                state.kv = options.kv;
                 state.memory_limit_bytes = options.memory_limit_bytes;
                 state.elsewhere.keys = Keys::system();
                 state.chat.draft.text.clone_from(&preferences.unsent);

@@ -25,6 +25,7 @@ use crate::engine::{Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PromptPrevi
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Pacing;
 use crate::model::builtin;
+use crate::model::kv_cache::KvFormat;
 use crate::model::loaded::{LoadOptions, MemoryPlan};
 use crate::model::recipe::Recipe;
 
@@ -160,6 +161,8 @@ pub struct State {
     pub(super) settings_touched: bool,
     /// Models are loaded without their vision towers.
     pub text_only: bool,
+    /// How keys and values of models are stored; `None`: as the recipe has it.
+    pub kv: Option<KvFormat>,
     /// A model whose vision file is missing: it can be opened for texts only.
     pub without_vision: Option<PathBuf>,
     /// Bytes a model may take at most; `None`: what adapter and machine report.
@@ -205,6 +208,7 @@ impl State {
             elsewhere: Elsewhere::default(),
             settings_touched: false,
             text_only: false,
+            kv: None,
             without_vision: None,
             memory_limit_bytes: None,
             comparing: None,
@@ -322,6 +326,7 @@ impl State {
         let options = LoadOptions {
             context,
             text_only,
+            kv: self.kv,
             memory_limit_bytes,
             pacing: Pacing::WINDOW,
             ..LoadOptions::default()

@@ -79,6 +79,10 @@ pub struct BenchReport {
     pub model: String,
     /// How its weights are stored.
     pub recipe: &'static str,
+    /// How keys and values are stored.
+    pub kv: &'static str,
+    /// Bytes the KV cache takes for a token of context, in all layers.
+    pub kv_bytes_per_token: usize,
     /// From opening the files to the last byte on the device, seconds.
     pub load_s: f64,
     /// The picture through the tower, milliseconds; null without one.
@@ -201,12 +205,14 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         }
     }
     print(&format!(
-        "adapter    {} ({})\nmodel      {} {}\nload       {:.1} s\nvision     {vision}\nprefill    {:.1} tok/s\ndecode     {:.2} tok/s, \
+        "adapter    {} ({})\nmodel      {} {}\nKV cache   {}, {} bytes a token\nload       {:.1} s\nvision     {vision}\nprefill    {:.1} tok/s\ndecode     {:.2} tok/s, \
          batch {}\nttft       {:.0} ms\nproducts   {:.0} % of decoding, {:.0} % of prefill, {} of vision are matrix products\nbandwidth  {:.2} of {:.2} GB/s ({:.0} %), {:.2} GB a step\nmemory     {:.0} MB on the device ({:.0} announced, {:.0} made by loading, {} resident), peak {} MB resident\n",
         report.adapter,
         report.driver,
         report.model,
         report.recipe,
+        report.kv,
+        report.kv_bytes_per_token,
         report.load_s,
         report.prefill_tok_s,
         report.decode_tok_s,
@@ -368,6 +374,8 @@ impl Bench<'_> {
             driver: self.gpu.summary().driver.clone(),
             model: name.to_owned(),
             recipe: self.model.recipe.name(),
+            kv: self.model.cache.format.name(),
+            kv_bytes_per_token: self.model.kv_bytes_per_token(),
             load_s: self.model.load_secs,
             vision_ms,
             image_tokens,

@@ -71,7 +71,7 @@ const EPILOGUE: (&str, &[&str]) = ("EPILOGUE", &["none", "gelu_tanh", "gelu_erf"
 const BATCH: (&str, &[&str]) = ("BATCH", &["1", "2", "4", "8"]);
 /// Kernels that only devices with subgroups are asked to run, with 64-bit integers where WIDE is 1.
 const WIDE: (&str, &[&str]) = ("WIDE", &["0", "1"]);
-const KV: (&str, &[&str]) = ("KV", &["f16", "f32"]);
+const KV: (&str, &[&str]) = ("KV", &["f16", "int8", "f32"]);
 
 /// Every kernel the program can dispatch, with its axes.
 pub const FAMILIES: &[Family] = &[
@@ -81,13 +81,13 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         file: "attention_flash",
-        axes: &[("KV", &["f16", "f32", "dense"]), ("HEAD_DIM", &["64", "72", "128"])],
+        axes: &[("KV", &["f16", "int8", "f32", "dense"]), ("HEAD_DIM", &["64", "72", "128"])],
     },
     // OWN is HEAD_DIM / 4 / LANES, rounded up.
     Family {
         file: "attention_lanes",
         axes: &[
-            ("KV", &["f16", "f32", "dense"]),
+            ("KV", &["f16", "int8", "f32", "dense"]),
             ("HEAD_DIM", &["64", "72", "128"]),
             ("LANES", &["8", "16", "32"]),
             ("OWN", &["1", "2", "3", "4"]),

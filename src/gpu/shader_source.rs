@@ -21,6 +21,7 @@ wgsl_files![
     "attention_flash",
     "attention_lanes",
     "attention_reduce",
+    "attention_rows",
     "begin_step",
     "embed_pictures",
     "embed_tokens",

@@ -15,7 +15,7 @@ pub struct Flash {
 }
 
 impl Flash {
-    /// Compiles what this device runs for keys and values stored as `kv` (f16, f32 or dense).
+    /// Compiles what this device runs for keys and values stored as `kv` (f16, int8, f32 or dense).
     ///
     /// # Errors
     /// The kernel does not compile.

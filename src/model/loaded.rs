@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::config::{GenerationDefaults, ModelConfig};
 use super::converted::ConvertedModel;
-use super::kv_cache::{KvCache, PAGE_TOKENS};
+use super::kv_cache::{KvCache, KvFormat, PAGE_TOKENS};
 use super::linear::MAX_BATCH;
 pub use super::memory::MemoryPlan;
 use super::memory::{Room, check_room};
@@ -33,6 +33,8 @@ pub struct LoadOptions {
     pub memory_limit_bytes: Option<u64>,
     /// Without the vision tower, also where there is none: a request with pictures is refused then.
     pub text_only: bool,
+    /// How keys and values are stored; `None`: [`KvFormat::default_for`] the recipe.
+    pub kv: Option<KvFormat>,
 }
 
 impl Default for LoadOptions {
@@ -44,6 +46,7 @@ impl Default for LoadOptions {
             pacing: Pacing::HEADLESS,
             memory_limit_bytes: None,
             text_only: false,
+            kv: None,
         }
     }
 }
@@ -54,6 +57,12 @@ impl LoadOptions {
     pub fn for_model(self, model: &ConvertedModel) -> Self {
         let most = if self.up_to { model.config().text.max_position_embeddings } else { usize::MAX };
         Self { context: self.context.min(most), ..self }
+    }
+
+    /// How keys and values of a model of this recipe are stored.
+    #[must_use]
+    pub fn kv_format(&self, recipe: Recipe) -> KvFormat {
+        self.kv.unwrap_or(KvFormat::default_for(recipe))
     }
 }
 
@@ -115,13 +124,13 @@ impl LoadedModel {
         }
         // The cache first: what cannot fit is refused before gigabytes are read.
         let pages = options.context.div_ceil(PAGE_TOKENS);
-        let format = TextDecoder::kv_format(model.recipe());
+        let format = options.kv_format(model.recipe());
         let cache = KvCache::new(gpu, &config.text, format, pages).map_err(|e| {
             let per_layer = KvCache::bytes_per_page(&config.text, format) / (2 * config.text.num_layers);
             let most = gpu.max_binding_bytes() / per_layer * PAGE_TOKENS;
             e.help(format!("this adapter can hold a context of at most {most} tokens: set --context"))
         })?;
-        let mut keys = TextDecoder::kernel_keys(gpu, &config.text, model.recipe());
+        let mut keys = TextDecoder::kernel_keys(gpu, &config.text, model.recipe(), format);
         keys.extend(["sample", "begin_step"].map(KernelKey::new));
         let with_vision = !options.text_only && model.has_vision();
         if with_vision {
@@ -135,8 +144,8 @@ impl LoadedModel {
         // The driver compiles kernels while weights are read and copied.
         let (text, vision) = std::thread::scope(|scope| {
             scope.spawn(|| gpu.compile_ahead(&keys, &stop));
-            let loaded =
-                TextDecoder::load(gpu, model, &mut upload, options.prefill_rows, context).and_then(|text| {
+            let loaded = TextDecoder::load(gpu, model, &mut upload, format, options.prefill_rows, context)
+                .and_then(|text| {
                     let vision =
                         with_vision.then(|| VisionTower::load(gpu, model, &mut upload)).transpose()?;
                     Ok((text, vision))
@@ -180,11 +189,16 @@ impl LoadedModel {
         self.cache.pages * PAGE_TOKENS
     }
 
+    /// Bytes the KV cache takes for a token of context, in all layers.
+    #[must_use]
+    pub fn kv_bytes_per_token(&self) -> usize {
+        KvCache::bytes_per_page(&self.config.text, self.cache.format) / PAGE_TOKENS
+    }
+
     /// Bytes one decode step must read: all weights of the text model and the head, and the KV cache at `length`.
     #[must_use]
     pub fn bytes_per_token(&self, length: usize) -> usize {
-        let kv = KvCache::bytes_per_page(&self.config.text, self.cache.format) / PAGE_TOKENS;
-        self.text.bytes_per_step() + kv * length
+        self.text.bytes_per_step() + self.kv_bytes_per_token() * length
     }
 
     /// Queues the rows of the next pass and runs the layers over them: `rows` are consecutive tokens of one

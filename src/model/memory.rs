@@ -4,7 +4,7 @@
 
 use super::config::ModelConfig;
 use super::converted::ConvertedModel;
-use super::kv_cache::{KvCache, PAGE_TOKENS};
+use super::kv_cache::{KvCache, KvFormat, PAGE_TOKENS};
 use super::loaded::LoadOptions;
 use super::picture_arena::PictureArena;
 use super::recipe::{Recipe, StoredTensor, stored_tensors};
@@ -59,7 +59,7 @@ impl MemoryPlan {
     }
 
     fn of_weights(config: &ModelConfig, recipe: Recipe, weights_bytes: u64, options: &LoadOptions) -> Self {
-        let format = TextDecoder::kv_format(recipe);
+        let format = options.kv_format(recipe);
         let pages = options.context.div_ceil(PAGE_TOKENS);
         let context = pages * PAGE_TOKENS;
         let working = TextDecoder::working_bytes(&config.text, options.prefill_rows, context)
@@ -154,13 +154,18 @@ pub fn check_room(
         gigabytes(room.bytes),
         gigabytes(room.of_bytes),
     );
-    let help = match nearest(config, recipe, options, room) {
+    let mut help = match nearest(config, recipe, options, room) {
         Some((fitting, context)) if fitting == recipe => format!("a context of {context} tokens fits (--context {context})"),
         Some((fitting, context)) => {
             format!("the recipe {fitting} with a context of {context} tokens fits (--recipe {fitting} --context {context})")
         }
         None => "no recipe of this model fits: take a smaller model, close other programs, or choose another adapter".to_owned(),
     };
+    let smaller_cache = LoadOptions { kv: Some(KvFormat::Int8), ..*options };
+    let plan = MemoryPlan::of_config(config, recipe, &smaller_cache);
+    if plan.is_ok_and(|plan| plan.peak_bytes() <= room.bytes) {
+        help += "; or all of it with the KV cache in int8 (--kv int8)";
+    }
     Err(Error::new("loading the model", cause).help(help).kind(ErrorKind::DoesNotFit))
 }
 
@@ -212,9 +217,14 @@ mod tests {
         };
         let error = refuse(6.0, Recipe::Int8Hu);
         assert!(
-            error.contains("KV cache for 32768 tokens 3.76 GB") && error.contains("--context 16384)"),
+            error.contains("KV cache for 32768 tokens 3.76 GB")
+                && error.contains("--context 16384); or all of it with the KV cache in int8 (--kv int8)"),
             "{error}"
         );
+        let in_int8 = LoadOptions { kv: Some(KvFormat::Int8), ..options };
+        let plan = MemoryPlan::of_config(&config, Recipe::Int8Hu, &in_int8).expect("a plan");
+        assert_eq!(plan.kv_bytes, 32_768 * 28 * 2 * 8 * (128 + 4), "a scale of four bytes a token and head");
+        check_room(&config, Recipe::Int8Hu, &in_int8, &plan, &room(6.0)).expect("fits");
         let error = refuse(4.4, Recipe::F16);
         assert!(error.contains("--recipe int8lin --context 8192"), "{error}");
         assert!(refuse(1.0, Recipe::Int8Hu).contains("smaller model"));

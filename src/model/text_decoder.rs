@@ -129,7 +129,8 @@ pub struct LayerTaps {
 }
 
 impl TextDecoder {
-    /// Uploads the text model and makes room for passes of `max_rows` rows and sessions of `context` tokens.
+    /// Uploads the text model and makes room for passes of `max_rows` rows and sessions of `context` tokens, whose keys and
+    /// values are stored as `kv`.
     ///
     /// # Errors
     /// A tensor is missing, a kernel does not compile, or memory is short.
@@ -137,6 +138,7 @@ impl TextDecoder {
         gpu: &Gpu,
         model: &ConvertedModel,
         upload: &mut Uploader<'_>,
+        kv: KvFormat,
         max_rows: usize,
         context: usize,
     ) -> Result<Self> {
@@ -170,7 +172,6 @@ impl TextDecoder {
             None
         };
 
-        let kv = Self::kv_format(model.recipe());
         let head_dim = text.head_dim;
         if !matches!(head_dim, 64 | 128) {
             return Err(Error::new(
@@ -228,12 +229,6 @@ impl TextDecoder {
         })
     }
 
-    /// Keys and values are stored as exactly as the weights.
-    #[must_use]
-    pub fn kv_format(recipe: Recipe) -> KvFormat {
-        if recipe == Recipe::F32 { KvFormat::F32 } else { KvFormat::F16 }
-    }
-
     fn kv_key(file: &'static str, kv: KvFormat, head_dim: usize) -> KernelKey {
         KernelKey::new(file).with("KV", kv.name()).with("HEAD_DIM", head_dim)
     }
@@ -247,8 +242,7 @@ impl TextDecoder {
 
     /// Kernels that answering will want, to be compiled ahead: for one session and for prefill.
     #[must_use]
-    pub fn kernel_keys(gpu: &Gpu, text: &TextConfig, recipe: Recipe) -> Vec<KernelKey> {
-        let kv = Self::kv_format(recipe);
+    pub fn kernel_keys(gpu: &Gpu, text: &TextConfig, recipe: Recipe, kv: KvFormat) -> Vec<KernelKey> {
         let body = WeightFormat::of_storage(recipe.storage(TensorKind::Body));
         let head = WeightFormat::of_storage(recipe.storage(TensorKind::Head));
         let embedding = WeightFormat::of_storage(recipe.storage(TensorKind::Embedding));

@@ -4,6 +4,7 @@
 use half::f16;
 use ocelli::gpu::{Gpu, KernelKey, Pacing, Recorder};
 use ocelli::model::flash::Flash;
+use ocelli::model::kv_cache::KvFormat;
 use ocelli::model::text_decoder::{RowInfo, heads_together};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -102,30 +103,56 @@ struct Paged {
     values: Vec<Vec<Vec<f32>>>,
 }
 
-fn paged(gpu: &Gpu, half: bool, kv_heads: usize, dim: usize, length: usize) -> Paged {
+/// Keys or values of a head as a cache of this form can hold them, and the scale they have there.
+fn stored(kv: KvFormat, row: Vec<f32>) -> (Vec<f32>, f32) {
+    match kv {
+        KvFormat::F32 => (row, 1.0),
+        KvFormat::F16 => (row.into_iter().map(|v| f16::from_f32(v).to_f32()).collect(), 1.0),
+        KvFormat::Int8 => {
+            let scale = row.iter().fold(0f32, |most, v| most.max(v.abs())) / 127.0;
+            (row.into_iter().map(|v| (v / scale).round_ties_even() * scale).collect(), scale)
+        }
+    }
+}
+
+/// One head's part of a page: `[64][dim]` elements, `[64]` scales.
+fn part_bytes(kv: KvFormat, elements: &[f32], scales: &[f32]) -> Vec<u8> {
+    match kv {
+        KvFormat::F32 => elements.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        KvFormat::F16 => elements.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
+        KvFormat::Int8 => {
+            let dim = elements.len() / PAGE;
+            let quants = elements.iter().enumerate().map(|(i, v)| (v / scales[i / dim]).round_ties_even());
+            // What a token that is not there has for quants is nothing to be read.
+            let bytes = quants.map(|q| if q.is_nan() { 0x7f } else { (q as i8).cast_unsigned() });
+            bytes.chain(scales.iter().flat_map(|scale| scale.to_le_bytes())).collect()
+        }
+    }
+}
+
+fn paged(gpu: &Gpu, kv: KvFormat, kv_heads: usize, dim: usize, length: usize) -> Paged {
     let max_pages = length.div_ceil(PAGE) + 5;
     // 7 divides no number of pages used here, so this is a permutation that keeps nothing in place.
     let page_of = |i: usize| (i * 7 + 3) % max_pages;
     assert!(!max_pages.is_multiple_of(7));
-    let stored = |v: f32| if half { f16::from_f32(v).to_f32() } else { v };
     let make = || {
         let mut all = vec![f32::NAN; max_pages * kv_heads * PAGE * dim];
+        let mut scales = vec![f32::NAN; max_pages * kv_heads * PAGE];
         let mut heads = vec![Vec::new(); kv_heads];
         for index in 0..length {
             for (head, list) in heads.iter_mut().enumerate() {
-                let row: Vec<f32> = random(dim).into_iter().map(stored).collect();
-                let at = ((page_of(index / PAGE) * kv_heads + head) * PAGE + index % PAGE) * dim;
-                all[at..at + dim].copy_from_slice(&row);
+                // Scales that differ by far from token to token, so that one in the wrong place shows.
+                let size = random(1)[0] / 2.0;
+                let (row, scale) = stored(kv, random(dim).iter().map(|v| v * size).collect());
+                let at = (page_of(index / PAGE) * kv_heads + head) * PAGE + index % PAGE;
+                all[at * dim..][..dim].copy_from_slice(&row);
+                scales[at] = scale;
                 list.push(row);
             }
         }
-        let buffer = if half {
-            let bytes: Vec<u8> = all.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
-            gpu.storage_buffer_with("cache", &bytes).unwrap()
-        } else {
-            upload(gpu, &all)
-        };
-        (buffer, heads)
+        let parts = all.chunks(PAGE * dim).zip(scales.chunks(PAGE));
+        let bytes: Vec<u8> = parts.flat_map(|(part, scales)| part_bytes(kv, part, scales)).collect();
+        (gpu.storage_buffer_with("cache", &bytes).unwrap(), heads)
     };
     let ((k, keys), (v, values)) = (make(), make());
     // The session is in slot 3.
@@ -141,16 +168,20 @@ fn paged(gpu: &Gpu, half: bool, kv_heads: usize, dim: usize, length: usize) -> P
 fn paged_attention_is_right_over_a_long_cache_in_prefill_and_in_decoding() {
     let gpu = gpu();
     let mut recorder = Recorder::new(&gpu, Pacing::HEADLESS).unwrap();
-    for (half, dim, heads, kv_heads, length) in [
-        (false, 64usize, 4usize, 2usize, 1100usize),
-        (true, 128, 4, 2, 4500),
-        (false, 128, 8, 2, 257),
-        (true, 64, 3, 3, 256),
-        (true, 64, 8, 1, 321),
-        (true, 128, 6, 2, 41),
+    for (format, dim, heads, kv_heads, length) in [
+        (KvFormat::F32, 64usize, 4usize, 2usize, 1100usize),
+        (KvFormat::F16, 128, 4, 2, 4500),
+        (KvFormat::F32, 128, 8, 2, 257),
+        (KvFormat::F16, 64, 3, 3, 256),
+        (KvFormat::F16, 64, 8, 1, 321),
+        (KvFormat::F16, 128, 6, 2, 41),
+        (KvFormat::Int8, 128, 4, 2, 4500),
+        (KvFormat::Int8, 64, 3, 3, 256),
+        (KvFormat::Int8, 64, 8, 1, 321),
+        (KvFormat::Int8, 128, 6, 2, 41),
     ] {
-        let cache = paged(&gpu, half, kv_heads, dim, length);
-        let kv = if half { "f16" } else { "f32" };
+        let cache = paged(&gpu, format, kv_heads, dim, length);
+        let kv = format.name();
         let scale = (1.0 / (dim as f32).sqrt()).to_bits();
         let rows = 40usize;
         let first_index = length - rows;
@@ -232,6 +263,87 @@ fn paged_attention_is_right_over_a_long_cache_in_prefill_and_in_decoding() {
                         &format!("decode {kv} dim {dim} head {head}"),
                     );
                 }
+            }
+        }
+    }
+}
+
+/// Row and head by head: the scale is the head's largest element over 127, each quant the nearest; what rows do not stand for
+/// stays as it was; q is the same whatever the cache.
+#[test]
+fn an_int8_cache_holds_the_nearest_quants_of_the_keys_and_values_that_f32_holds() {
+    let gpu = gpu();
+    let mut recorder = Recorder::new(&gpu, Pacing::HEADLESS).unwrap();
+    for dim in [64usize, 128] {
+        let (heads, kv_heads, rows, max_pages, positions) = (4usize, 2usize, 70usize, 6usize, 100usize);
+        let all_heads = heads + 2 * kv_heads;
+        let mut qkv = random(rows * all_heads * dim);
+        // A row of zeros, which no scale can make anything else of, and one of very large elements.
+        qkv[5 * all_heads * dim..6 * all_heads * dim].fill(0.0);
+        qkv[6 * all_heads * dim..7 * all_heads * dim].iter_mut().for_each(|v| *v *= 1e6);
+        let turns: Vec<f32> =
+            random(positions * dim / 2).into_iter().flat_map(|a| [a.cos(), a.sin()]).collect();
+        let infos: Vec<RowInfo> = (0..rows as u32)
+            .map(|r| RowInfo { position: [r, r / 2, r / 3], index: 30 + r, slot: 2, ..RowInfo::default() })
+            .collect();
+        let mut table = vec![u32::MAX / 8; 8 * max_pages];
+        table[2 * max_pages..][..2].copy_from_slice(&[4, 1]);
+        let table = gpu.storage_buffer_with("page table", bytemuck::cast_slice(&table)).unwrap();
+        let row_buffer = gpu.storage_buffer_with("rows", bytemuck::cast_slice(&infos)).unwrap();
+        let [qkv, norms, turns] = [&qkv, &random(2 * dim), &turns].map(|values| upload(&gpu, values));
+        let mut run = |kv: KvFormat| {
+            let kernel = gpu
+                .kernel(&KernelKey::new("rope_and_cache").with("KV", kv.name()).with("HEAD_DIM", dim))
+                .unwrap();
+            let element_bytes = if kv == KvFormat::Int8 { 1 } else { 4 };
+            let scale_bytes = if kv == KvFormat::Int8 { 4 } else { 0 };
+            let bytes = max_pages * kv_heads * PAGE * (dim * element_bytes + scale_bytes);
+            let q = gpu.storage_buffer("q", rows * heads * dim * 4).unwrap();
+            let [k, v] = ["k", "v"].map(|label| gpu.storage_buffer(label, bytes).unwrap());
+            for buffer in [&q, &k, &v] {
+                gpu.fill(buffer, 0x7fc0_0000);
+            }
+            let params = [
+                heads as u32,
+                kv_heads as u32,
+                max_pages as u32,
+                (dim / 8) as u32,
+                (dim / 8) as u32,
+                1e-6f32.to_bits(),
+                positions as u32,
+            ];
+            let buffers = [&row_buffer, &qkv, &norms, &turns, &table, &q, &k, &v];
+            let groups = [all_heads as u32, rows as u32, 1];
+            recorder.dispatch(&kernel, &params, &buffers, groups, 1.0).unwrap();
+            recorder.finish().unwrap();
+            [&q, &k, &v].map(|b| gpu.read_bytes(b, 0, b.size() as usize).unwrap())
+        };
+        let word = |bytes: &[u8], at: usize| f32::from_le_bytes(bytes[at * 4..][..4].try_into().unwrap());
+        let ([q, plain_k, plain_v], [q_too, k, v]) = (run(KvFormat::F32), run(KvFormat::Int8));
+        assert_eq!(q, q_too, "dim {dim}");
+        for (what, plain, int8) in [("k", &plain_k, &k), ("v", &plain_v, &v)] {
+            for place in 0..max_pages * kv_heads * PAGE {
+                let (part, token) = (place / PAGE, place % PAGE);
+                let from = part * PAGE * (dim + 4);
+                let quants = &int8[from + token * dim..][..dim];
+                let scale = word(int8, (from + PAGE * dim) / 4 + token);
+                let want: Vec<f32> = (0..dim).map(|d| word(plain, place * dim + d)).collect();
+                let largest = want.iter().fold(0f32, |most, v| most.max(v.abs()));
+                let what = format!("{what} dim {dim} part {part} token {token}");
+                if want[0].is_nan() {
+                    assert!(
+                        scale.is_nan() && quants.chunks(4).all(|word| word == [0, 0, 0xc0, 0x7f]),
+                        "{what}"
+                    );
+                    continue;
+                }
+                assert!((scale - largest / 127.0).abs() <= 1e-6 * scale, "{what}: {scale} for {largest}");
+                for (quant, want) in quants.iter().map(|byte| f32::from(byte.cast_signed())).zip(want) {
+                    assert!((quant * scale - want).abs() <= 0.5001 * scale, "{what}: {quant} for {want}");
+                    assert!(quant.abs() <= 127.0 && (scale > 0.0 || quant == 0.0), "{what}: {quant}");
+                }
+                let most = quants.iter().map(|byte| byte.cast_signed().unsigned_abs()).max();
+                assert_eq!(most, Some(if scale > 0.0 { 127 } else { 0 }), "{what}");
             }
         }
     }

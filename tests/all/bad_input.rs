@@ -471,6 +471,8 @@ fn words_that_are_no_command() {
         ),
         (&["generate", "--top-k", "-3", "hi"], &["'-3'", "--top-k"]),
         (&["generate", "--recipe", "int9", "hi"], &["'int9'", "--recipe", "int8hu"]),
+        (&["generate", "--kv", "int4", "hi"], &["'int4'", "--kv", "choose f16, int8 or f32"]),
+        (&["bench", "--kv", "8"], &["'8'", "--kv", "choose f16, int8 or f32"]),
         (&["generate", "--image-tokens", "10-3", "hi"], &["'10-3'", "256-1024"]),
         (&["generate", "--greedy", "--top-p", "0.5", "hi"], &["'--greedy'", "'--top-p"]),
         (&["generate", "--context", "many", "hi"], &["'many'", "--context"]),

@@ -476,7 +476,7 @@ fn help_names_every_flag() {
     let place = Place::new();
     let sampling =
         "--greedy --temperature --top-p --top-k --min-p --presence-penalty --repetition-penalty --seed";
-    let loading = "--model --recipe --context --adapter";
+    let loading = "--model --recipe --kv --context --adapter";
     for (command, flags) in [
         ("", "generate batch convert bench trace devices synth --help --version"),
         (

@@ -20,6 +20,7 @@ use ocelli::chat::openai::conversation_from;
 use ocelli::engine::{AnswerEvent, Engine, LoadEvent, LoadRequest, Request};
 use ocelli::gpu::{Gpu, GpuOptions};
 use ocelli::model::builtin;
+use ocelli::model::kv_cache::KvFormat;
 use ocelli::model::loaded::LoadOptions;
 use ocelli::model::recipe::Recipe;
 use ocelli::model::source::ModelSource;
@@ -243,15 +244,17 @@ fn its_answers_are_the_same_on_every_kernel_variant_and_with_its_weights_in_ever
         ),
     ] {
         let engine = Engine::start(gpu, Arc::new(|| {})).unwrap();
-        // Every variant with the weights as they ship; the other forms where all features are. (What the variants make of f16
-        // and f32 weights is held against the oracle in parity.rs.)
-        let forms = if variant == "all features" { &folders[..] } else { &folders[..1] };
-        for folder in forms {
-            let options = LoadOptions { context: 4096, ..LoadOptions::default() };
+        // Every variant with the weights as they ship; the other forms, and the KV cache in int8, where all features are. (What
+        // the variants make of f16 and f32 weights and of that cache is held against the oracle in parity.rs and int8_cache.rs.)
+        let mut forms: Vec<_> = folders.iter().map(|folder| (folder, None)).collect();
+        forms.push((&folders[0], Some(KvFormat::Int8)));
+        forms.truncate(if variant == "all features" { forms.len() } else { 1 });
+        for (folder, kv) in forms {
+            let options = LoadOptions { context: 4096, kv, ..LoadOptions::default() };
             let load = engine.load(LoadRequest { folder: folder.clone(), recipe: None, options });
             let loaded = load.events.iter().last().unwrap();
             let LoadEvent::Loaded(info) = loaded else { panic!("{variant}: {loaded:?}") };
-            wrong.append(&mut ask_all(&engine, &items, &format!("{variant}, {}", info.recipe)));
+            wrong.append(&mut ask_all(&engine, &items, &format!("{variant}, {}, {kv:?}", info.recipe)));
         }
     }
     assert_right(&wrong);

@@ -40,6 +40,7 @@ pub(crate) const ROOM: LoadOptions = LoadOptions {
     pacing: Pacing::HEADLESS,
     memory_limit_bytes: None,
     text_only: false,
+    kv: None,
 };
 
 #[test]

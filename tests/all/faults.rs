@@ -3,18 +3,30 @@
 
 use ocelli::engine::trace::trace;
 use ocelli::gpu::{Gpu, GpuOptions, KernelEdit, Tuning};
+use ocelli::model::kv_cache::KvFormat;
+use ocelli::model::loaded::LoadOptions;
 use ocelli::model::recipe::Recipe;
 
+use crate::int8_cache;
 use crate::support::*;
 
 struct Fault {
     name: &'static str,
+    /// Is it one of the int8 cache, and so a matter of that cache's gates?
+    int8_cache: bool,
     edits: &'static [(&'static str, &'static str, &'static str)],
     first_deepstack_layer: usize,
 }
 
 const fn kernel(name: &'static str, edits: &'static [(&'static str, &'static str, &'static str)]) -> Fault {
-    Fault { name, edits, first_deepstack_layer: 0 }
+    Fault { name, int8_cache: false, edits, first_deepstack_layer: 0 }
+}
+
+const fn int8_cache(
+    name: &'static str,
+    edits: &'static [(&'static str, &'static str, &'static str)],
+) -> Fault {
+    Fault { int8_cache: true, ..kernel(name, edits) }
 }
 
 const FAULTS: &[Fault] = &[
@@ -41,8 +53,8 @@ const FAULTS: &[Fault] = &[
         "no norm of q and k",
         &[(
             "rope_and_cache",
-            "let scale = 1.0 / sqrt(squares[0]",
-            "let scale = 1.0; let unused = (squares[0]",
+            "let scale = 1.0 / sqrt(gathered[0]",
+            "let scale = 1.0; let unused = (gathered[0]",
         )],
     ),
     kernel(
@@ -65,7 +77,7 @@ const FAULTS: &[Fault] = &[
         "tanh GELU in the mergers",
         &[("gelu", "return 0.5 * x * (1.0 + erf(x * 0.7071067811865476));", "return gelu_tanh(x);")],
     ),
-    Fault { name: "DeepStack one layer late", edits: &[], first_deepstack_layer: 1 },
+    Fault { first_deepstack_layer: 1, ..kernel("DeepStack one layer late", &[]) },
     kernel("DeepStack not added", &[("embed_pictures", "v += x[at];", "v = x[at];")]),
     kernel(
         "decoding without rope_delta",
@@ -140,6 +152,45 @@ const FAULTS: &[Fault] = &[
             "arena[(token - p.vocab + 1u) * vectors + i]",
         )],
     ),
+    int8_cache(
+        "int8 cache: the scale of the token before",
+        &[
+            ("attention_rows", "(slot, j, kv_head)])", "(slot, max(j, 1u) - 1u, kv_head)])"),
+            (
+                "attention_decode",
+                "let at = kv_scale(slot, j, kv_head);",
+                "let at = kv_scale(slot, max(j, 1u) - 1u, kv_head);",
+            ),
+        ],
+    ),
+    int8_cache(
+        "int8 cache: values by the scale of the first key of each piece, in decoding",
+        &[(
+            "attention_decode",
+            "v_scale(slot, min(first + #{u}u * 64u + local, last), kv_head)",
+            "v_scale(slot, first, kv_head)",
+        )],
+    ),
+    int8_cache(
+        "int8 cache: values by the keys' scales (software devices)",
+        &[("attention_lanes", "v_scale(slot, min(j_#{s}", "k_scale(slot, min(j_#{s}")],
+    ),
+    int8_cache(
+        "int8 cache: quants without a sign",
+        &[(
+            "weights",
+            "return vec4<f32>((vec4<i32>(bitcast<i32>(word)) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));",
+            "return unpack4x8unorm(word) * 255.0;",
+        )],
+    ),
+    int8_cache(
+        "int8 cache: pairs of elements swapped",
+        &[(
+            "rope_and_cache",
+            "pairs[local - local % 2u] | (pairs[local - local % 2u + 1u]",
+            "pairs[local - local % 2u + 1u] | (pairs[local - local % 2u]",
+        )],
+    ),
 ];
 
 /// The first gate of the parity tests that fails, with the figure that failed it.
@@ -151,7 +202,9 @@ fn first_failed_gate(fault: &Fault, tuning: Tuning) -> Option<String> {
     // epsilon to matter, and the wide picture tells rows from columns.
     let checkpoint = "ladder";
     let front_end = front_end(checkpoint);
-    let mut model = load_on(&gpu, checkpoint, Recipe::F32);
+    let kv = if fault.int8_cache { KvFormat::Int8 } else { KvFormat::F32 };
+    let options = LoadOptions { context: 1024, kv: Some(kv), ..LoadOptions::default() };
+    let mut model = load_with(&gpu, checkpoint, Recipe::F32, options);
     model.text.first_deepstack_layer = fault.first_deepstack_layer;
     for name in ["wide", "long_text"] {
         let case = Case::read(checkpoint, name);
@@ -169,9 +222,14 @@ fn first_failed_gate(fault: &Fault, tuning: Tuning) -> Option<String> {
                 }
             }
         }
-        for stage in ["layer_outputs_last", "logits"] {
+        let (stages, cosine, max): (&[_], _, _) = if fault.int8_cache {
+            (&["logits"], int8_cache::LOGITS_COSINE, int8_cache::LOGITS_MAX)
+        } else {
+            (&["layer_outputs_last", "logits"], 0.999_999_9, 1e-3)
+        };
+        for &stage in stages {
             let d = distance(&t.tensors[stage].values, &case.tensor(stage).unwrap());
-            if d.cosine < 0.999_999_9 || d.max > 1e-3 {
+            if d.cosine < cosine || d.max > max {
                 return Some(format!("{name}: {stage} 1-cos {:.1e}, off by {:.1e}", 1.0 - d.cosine, d.max));
             }
         }
@@ -192,6 +250,7 @@ fn every_planted_fault_is_caught_and_the_program_itself_is_not() {
     let tunings = [Tuning::PORTABLE, Tuning::SOFTWARE];
     for tuning in tunings.into_iter().take(if has_lanes { 2 } else { 1 }) {
         assert_eq!(first_failed_gate(&kernel("nothing", &[]), tuning), None, "unchanged, {tuning:?}");
+        assert_eq!(first_failed_gate(&int8_cache("nothing", &[]), tuning), None, "int8 cache, {tuning:?}");
     }
     assert!(FAULTS.len() >= 10);
     let mut missed = Vec::new();

@@ -25,6 +25,7 @@ mod faults;
 mod front_end;
 mod gguf;
 mod hub;
+mod int8_cache;
 mod kernels;
 mod matrix_products;
 mod parity;

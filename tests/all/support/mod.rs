@@ -11,6 +11,7 @@ use std::sync::{Mutex, OnceLock};
 
 use ocelli::gpu::{Gpu, GpuOptions};
 use ocelli::model::converted::ConvertedModel;
+use ocelli::model::kv_cache::KvFormat;
 use ocelli::model::loaded::{LoadOptions, LoadedModel};
 use ocelli::model::recipe::Recipe;
 use serde_json::Value;
@@ -57,7 +58,8 @@ pub fn load_with(gpu: &Gpu, checkpoint: &str, recipe: Recipe, options: LoadOptio
     const NAN: u32 = 0x7fc0_0000;
     const TWO_HALF_NANS: u32 = 0x7e00_7e00;
     model.text.fill(NAN);
-    model.cache.fill(if recipe == Recipe::F32 { NAN } else { TWO_HALF_NANS });
+    // In int8 that is the scales.
+    model.cache.fill(if model.cache.format == KvFormat::F16 { TWO_HALF_NANS } else { NAN });
     model
 }
 
