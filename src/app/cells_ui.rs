@@ -109,11 +109,11 @@ pub(super) fn cells_ui(
     let usual = widths.iter().copied().fold(0.0, f32::max).max(200.0);
     widths.resize(plan.columns.len(), usual);
     summary_ui(ui, comparing, &plan, gutter, &widths, t);
-    let groups = comparing.groups();
+    let groups = comparing.shown_groups();
     if groups.is_empty() {
         ui.vertical_centered(|ui| ui.weak(t.nothing_found));
     }
-    for group in groups.into_iter().skip(comparing.looking.page * PAGE).take(PAGE) {
+    for &group in groups.iter().skip(comparing.looking.page * PAGE).take(PAGE) {
         ui.push_id(("group", group), |ui| {
             ui.separator();
             ui.horizontal_top(|ui| group_ui(ui, comparing, view, &plan, group, gutter, &widths, t, commands));
@@ -148,7 +148,7 @@ fn column_words(c: &crate::compare::ColumnSummary, t: &Texts) -> Vec<String> {
     words.extend(c.ttft_ms.map(|ms| fill(t.first_after, &[("time", &style::secs(ms / 1e3))])));
     words.extend(c.decode_tok_s.map(style::rate));
     words.extend(c.mean_logprob.map(|m| figure(&format!("log p {:.3}", m.value))));
-    words.extend(c.perplexity.map(|p| fill(t.perplexity, &[("p", &figure(&format!("{p:.2}")))])));
+    words.extend(c.perplexity.map(|p| perplexity_words(p, t)));
     words
 }
 
@@ -331,13 +331,16 @@ fn cell_ui(
         ui.label(RichText::new(name).small().weak());
         if let Some(error) = &result.error {
             ui.label(RichText::new(error).small().color(ui.visuals().error_fg_color));
+            if result.answer.is_empty() {
+                return;
+            }
         }
         answer_ui(ui, &result.answer, against, t);
         for checked in &result.verdicts {
             let (sign, colour) = if checked.verdict.passed {
                 ("✔", ui.visuals().weak_text_color())
             } else {
-                ("✘", ui.visuals().error_fg_color)
+                ("×", ui.visuals().error_fg_color)
             };
             let text = RichText::new(format!("{sign} {}", checked.what)).small().color(colour);
             ui.add(Label::new(text).wrap()).on_hover_text(&checked.verdict.why);
@@ -421,9 +424,7 @@ fn figures_words(result: &CellResult, t: &Texts) -> (String, String) {
     words.extend(f.decode_tok_s.map(style::rate));
     words.extend(f.new_tokens.map(|n| super::status_ui::tokens(n, t)));
     words.extend(result.mean_logprob().map(|p| figure(&format!("log p {p:.3}"))));
-    words.extend(
-        result.reference.map(|r| fill(t.perplexity, &[("p", &figure(&format!("{:.2}", r.perplexity)))])),
-    );
+    words.extend(result.reference.map(|r| perplexity_words(r.perplexity, t)));
     words.push(reason_words(result.reason, t).to_owned());
     let mut detail = vec![result.answered_by.clone()];
     if let (Some(prompt), Some(reused)) = (f.prompt_tokens, f.reused_tokens) {
@@ -445,6 +446,12 @@ fn reason_words(reason: StopReason, t: &Texts) -> &'static str {
         StopReason::ContextFull => t.ended_context,
         StopReason::Cancelled => t.ended_not,
     }
+}
+
+/// A perplexity with as many digits as say something.
+fn perplexity_words(perplexity: f64, t: &Texts) -> String {
+    let digits = if perplexity < 100.0 { 2 } else { 0 };
+    fill(t.perplexity, &[("p", &figure(&format!("{perplexity:.digits$}")))])
 }
 
 /// Thumbs, stars and the way to a note.

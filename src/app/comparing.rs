@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::compare::judge::{Rating, blind_order};
 use crate::compare::{
-    CellResult, Comparison, Line, PictureFiles, Plan, Run, Savings, Stage, Summary, samples,
+    CellResult, Comparison, Cost, Line, PictureFiles, Plan, Rates, Run, Savings, Stage, Summary, samples,
 };
 use crate::error::Error;
 
@@ -96,6 +96,12 @@ pub struct Comparing {
     folder: Option<PathBuf>,
     /// The model of a column that is being loaded for the run.
     asked_model: Option<crate::compare::Target>,
+    /// What the comparison that is written will cost, and what it was asked of.
+    cost: Option<(Comparison, Option<Cost>)>,
+    /// What the rates of cells were, in whichever comparison.
+    rates: Option<Rates>,
+    /// Which groups are shown, and as of when.
+    shown: Option<((usize, usize, Filter), Arc<Vec<usize>>)>,
     /// When the run began, and cells that were finished before.
     began: Option<(Instant, usize)>,
 }
@@ -131,6 +137,9 @@ impl Comparing {
             folder: folder.map(Path::to_owned),
             asked_model: None,
             began: None,
+            cost: None,
+            rates: None,
+            shown: None,
         };
         new.write_lines();
         new
@@ -140,8 +149,8 @@ impl Comparing {
     pub fn replace(&mut self, comparison: Comparison, path: Option<PathBuf>) {
         self.stop();
         let base = path.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
-        let worker = self.worker.take();
-        *self = Self { path, base, worker, ..Self::of(comparison, self.folder.clone().as_deref()) };
+        let (worker, rates) = (self.worker.take(), self.rates);
+        *self = Self { path, base, worker, rates, ..Self::of(comparison, self.folder.clone().as_deref()) };
     }
 
     /// The pictures of what is written.
@@ -224,19 +233,24 @@ impl Comparing {
         Some(began.elapsed().as_secs_f64() / done as f64 * left as f64)
     }
 
-    /// Seconds that what is missing would take, at the rates of the cells that ran before; `None`: none did.
+    /// What the comparison that is written will cost, as far as it is known, and how many seconds, if cells have run before.
     #[must_use]
-    pub fn estimate(&self) -> Option<f64> {
-        let plan = self.plan.as_ref()?;
-        let missing = plan.len().checked_sub(self.results.len()).filter(|missing| *missing > 0)?;
-        let busy_ms = |cell: &CellResult| {
-            let f = &cell.figures;
-            let decode = f.decode_ms? / f.batch.unwrap_or(1.0).max(1.0);
-            Some(f.vision_ms.unwrap_or(0.0) + f.prefill_ms.unwrap_or(0.0) + decode)
-        };
-        let known: Vec<f64> = self.results.values().filter_map(busy_ms).collect();
-        let mean = known.iter().sum::<f64>() / known.len() as f64;
-        (!known.is_empty()).then(|| mean / 1e3 * missing as f64)
+    pub fn cost(&self) -> Option<(Cost, Option<f64>)> {
+        let cost = self.cost.as_ref()?.1?;
+        Some((cost, self.rates.as_ref().map(|rates| cost.secs(rates))))
+    }
+
+    /// The groups that are shown, found again only where something has changed.
+    pub fn shown_groups(&mut self) -> Arc<Vec<usize>> {
+        let now = (self.results.len(), self.changes, self.looking.filter);
+        if let Some((then, groups)) = &self.shown
+            && *then == now
+        {
+            return Arc::clone(groups);
+        }
+        let groups = Arc::new(self.groups());
+        self.shown = Some((now, Arc::clone(&groups)));
+        groups
     }
 
     /// What cells shared.

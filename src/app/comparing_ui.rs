@@ -251,8 +251,17 @@ fn run_ui(ui: &mut Ui, comparing: &mut Comparing, t: &Texts, command: &mut impl 
             let text = RichText::new(fill(t.cells_failed, &[("n", &progress.failed)]));
             ui.label(text.small().color(ui.visuals().error_fg_color));
         }
-    } else if let Some(estimate) = comparing.estimate() {
-        ui.label(RichText::new(fill(t.will_take_about, &[("time", &style::secs(estimate))])).small().weak());
+    } else if let Some((cost, secs)) = comparing.cost() {
+        let values: [(&str, &dyn std::fmt::Display); 3] = [
+            ("prompt", &style::grouped(cost.prompt_tokens)),
+            ("pictures", &style::grouped(cost.image_tokens)),
+            ("new", &style::grouped(cost.new_tokens)),
+        ];
+        let mut words = fill(t.will_cost, &values);
+        if let Some(secs) = secs {
+            words += &fill(t.will_take_about, &[("time", &style::secs(secs))]);
+        }
+        ui.label(RichText::new(words).small().weak()).on_hover_text(t.will_cost_hint);
     }
     if comparing.is_outdated() && !busy {
         ui.label(RichText::new(t.results_outdated).small().color(ui.visuals().warn_fg_color));
@@ -294,7 +303,7 @@ fn looking_ui(ui: &mut Ui, comparing: &mut Comparing, t: &Texts) {
     });
     against.response.labelled_by(label.id);
     ui.checkbox(&mut looking.blind, t.blind).on_hover_text(t.blind_hint);
-    let groups = comparing.groups().len();
+    let groups = comparing.shown_groups().len();
     let pages = groups.div_ceil(PAGE).max(1);
     let looking = &mut comparing.looking;
     looking.page = looking.page.min(pages - 1);

@@ -21,7 +21,7 @@ impl WindowApp {
         self.places.folder().map(|folder| folder.join(FOLDER))
     }
 
-    fn comparison_wake(&self) -> Wake {
+    pub(super) fn comparison_wake(&self) -> Wake {
         let ctx = self.ctx.clone();
         Arc::new(move || ctx.request_repaint_after(WAKE_DELAY))
     }

@@ -189,7 +189,9 @@ texts! {
     go_on_run: "Go on", "Weiter";
     cells_of: "{done} of {total} cells", "{done} von {total} Zellen";
     secs_left: "about {time} left", "noch etwa {time}";
-    will_take_about: "what is missing takes about {time}", "was fehlt, dauert etwa {time}";
+    will_cost: "about {prompt} tokens of prompts ({pictures} of pictures), {new} new tokens at most", "etwa {prompt} Tokens Fragen (davon {pictures} Bilder), höchstens {new} neue";
+    will_take_about: ", about {time}", ", etwa {time}";
+    will_cost_hint: "Worked out from texts and sizes; what cells share is not taken off. Time follows the cells that ran before.", "Aus Texten und Größen geschätzt; was Zellen teilen, ist nicht abgezogen. Die Zeit folgt den Zellen, die schon liefen.";
     cells_failed: "{n} without an answer", "{n} ohne Antwort";
     results_outdated: "The results are of an earlier state; what has not changed is not run again.", "Die Ergebnisse sind von einem früheren Stand; was gleich blieb, läuft nicht noch einmal.";
     show_groups: "Show", "Zeigen";

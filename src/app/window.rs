@@ -470,6 +470,11 @@ impl WindowApp {
                 status_ui::undo_ui(ui, &self.state, now, commands);
             });
         }
+        let image = self.state.model_info().map(|info| info.preprocessors.image);
+        let wake = self.comparison_wake();
+        if let Some((image, comparing)) = image.zip(self.state.comparing.as_mut()) {
+            comparing.ask_cost(image, &wake);
+        }
         let servers = &self.state.elsewhere.servers;
         let models =
             self.models.listing.as_ref().map(|listing| listing.models.as_slice()).unwrap_or_default();

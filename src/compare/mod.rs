@@ -3,6 +3,7 @@
 //! somebody to ask; nothing of the window.
 
 mod check;
+mod cost;
 mod file;
 mod journal;
 pub mod judge;
@@ -17,6 +18,7 @@ mod summary;
 mod variables;
 
 pub use check::Check;
+pub use cost::{Cost, Rates};
 pub use file::{Comparison, Fields, MAX_COLUMNS, Matrix, Pairing, Scalar, Turn};
 pub use journal::{Journal, Kept, read_results};
 pub use pictures::{MEMORY, PictureFiles, SAMPLE};

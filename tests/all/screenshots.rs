@@ -29,6 +29,31 @@ const LANGUAGES: &str = "Grüße, ¿qué tal?, Příliš žluťoučký kůň, Ε
     Emoji: 🙂 🚀 🐈 ❤ ✅ 👩‍🚀 🇩🇪. Combining marks: é ñ ô ȩ̃ Z̃. Signs: ← → ⏎ ≤ ∑ √ ½ … „so“ – so.\n\n\
     Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft\u{200b}Rindfleischetikettierungsüberwachungsaufgabenübertragungsgesetz";
 
+/// A comparison with boxes, something that fails, and a column that cannot be answered.
+const BOXES: &str = r#"
+title = "Wo ist der Stern? 星はどこですか"
+[shared]
+prompt = "Give the box of the {{thing}}."
+pictures = ["sample:shapes.png"]
+temperature = 0.0
+max_tokens = 64
+[[columns]]
+name = "klein 小"
+picture_size = 96
+[[columns]]
+name = "groß 大"
+picture_size = 384
+reference = "A star."
+[[columns]]
+name = "ohne Bild"
+pictures = ["fehlt.png"]
+[variables]
+thing = ["blue star", "green triangle"]
+[[assertions]]
+name = "Box des Sterns"
+box = [420, 480, 620, 880]
+"#;
+
 /// A picture as a file that is as small as may be. What a window draws is opaque.
 pub fn small_png(picture: image::RgbaImage) -> Vec<u8> {
     let picture = image::DynamicImage::from(picture).to_rgb8();
@@ -248,6 +273,18 @@ fn comparison(stage: &mut Stage) {
     looking(stage, false);
     stage.shoot("comparison-fields");
     stage.theme(Theme::Light);
+    let boxes = ocelli::compare::Comparison::parse(BOXES).unwrap();
+    if let Some(comparing) = &mut stage.harness.state_mut().state.comparing {
+        comparing.replace(boxes, None);
+    }
+    stage.harness.state_mut().run_comparison();
+    stage.wait_until("the boxes", |state| {
+        state.comparing.as_ref().is_some_and(|c| c.results.len() == 6 && !c.is_busy())
+    });
+    looking(stage, true);
+    set_language(&stage.harness.ctx, Language::German);
+    stage.shoot("comparison-boxes-german");
+    set_language(&stage.harness.ctx, Language::English);
     stage.harness.state_mut().state.shows_comparison = false;
     stage.harness.run_steps(3);
 }

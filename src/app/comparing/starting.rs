@@ -8,10 +8,11 @@ use indexmap::IndexMap;
 
 use super::worker::{Event, Job, Wake, Worker};
 use super::{Comparing, RunAsker};
-use crate::compare::{CellResult, Check, Comparison, Fields, Scalar, Target};
+use crate::compare::{CellResult, Check, Comparison, Fields, Rates, Run, Scalar, Target};
 use crate::engine::ModelInfo;
 use crate::error::{Error, Result};
 use crate::hub::library::Library;
+use crate::model::preprocessor::PreprocessorConfig;
 
 /// The file in the window's folder with the comparison that was run last, and its results.
 const LAST: &str = "last.toml";
@@ -146,6 +147,17 @@ impl Comparing {
         }
     }
 
+    /// Has the cost of what is written worked out, for pictures resized so, where it has changed.
+    pub fn ask_cost(&mut self, image: PreprocessorConfig, wake: &Wake) {
+        let known = self.cost.as_ref().is_some_and(|(asked, _)| *asked == self.comparison);
+        if known || self.problem.is_some() || self.is_busy() {
+            return;
+        }
+        self.cost = Some((self.comparison.clone(), None));
+        let (comparison, pictures) = (Box::new(self.comparison.clone()), Box::new(self.pictures()));
+        self.send(Job::Cost(comparison, pictures, image), wake);
+    }
+
     /// Takes in what the thread has done; what is to be told.
     pub fn take_events(&mut self) -> Vec<Result<Told>> {
         let mut told = Vec::new();
@@ -156,6 +168,7 @@ impl Comparing {
                     self.changes += 1;
                     self.looking.page = 0;
                     self.plan = Some(prepared.plan);
+                    self.rates = Rates::of(prepared.results.values()).or(self.rates);
                     self.began = prepared.run.as_ref().map(|run| (Instant::now(), run.progress().done));
                     (self.results, self.ratings, self.run) =
                         (prepared.results, prepared.ratings, prepared.run);
@@ -165,6 +178,11 @@ impl Comparing {
                     // All is there already: whoever asks for a run means to see something run.
                     if self.run.is_some() && prepared.missing == 0 {
                         told.push(Ok(Told::NothingMissing));
+                    }
+                }
+                Event::Cost(cost) => {
+                    if let Some(asked) = &mut self.cost {
+                        asked.1 = cost;
                     }
                 }
                 Event::NotPrepared(error) => {
@@ -206,8 +224,12 @@ impl Comparing {
             return Ok(());
         }
         let finished = run.poll(asker)?;
+        let any = !finished.is_empty();
         for result in finished {
             self.finished(result);
+        }
+        if any && self.run.as_ref().is_some_and(Run::is_over) {
+            self.rates = Rates::of(self.results.values()).or(self.rates);
         }
         Ok(())
     }

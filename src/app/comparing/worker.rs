@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use crate::compare::judge::Rating;
-use crate::compare::{Begin, CellResult, Comparison, Journal, Kept, Line, PictureFiles, Plan, Run, report};
+use crate::compare::{
+    Begin, CellResult, Comparison, Cost, Journal, Kept, Line, PictureFiles, Plan, Run, report,
+};
 use crate::error::{Error, Result};
+use crate::model::preprocessor::PreprocessorConfig;
 
 /// Called after each event, so that the window draws it.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -29,6 +32,8 @@ pub enum Job {
         /// Run what is missing; otherwise show what is there.
         runs: bool,
     },
+    /// Say what a comparison will cost.
+    Cost(Box<Comparison>, Box<PictureFiles>, PreprocessorConfig),
     /// Keep a line.
     Add(Box<Line>),
     /// Read a comparison.
@@ -45,6 +50,8 @@ pub enum Event {
     Prepared(Box<Prepared>),
     /// It cannot be.
     NotPrepared(Error),
+    /// What a comparison will cost; `None`: it cannot be laid out.
+    Cost(Option<Cost>),
     /// A comparison was read.
     Opened(Box<Comparison>, PathBuf),
     /// A comparison was written, with the names its pictures have now.
@@ -124,6 +131,10 @@ fn done(job: Job, journal: &mut Option<Journal>) -> Option<Event> {
             *journal = None;
             let prepared = prepare(*comparison, *pictures, place.as_deref(), device, (anew, runs), journal);
             Some(prepared.map_or_else(Event::NotPrepared, |prepared| Event::Prepared(Box::new(prepared))))
+        }
+        Job::Cost(comparison, pictures, image) => {
+            let plan = Plan::with_pictures(*comparison, Arc::new(*pictures));
+            Some(Event::Cost(plan.ok().map(|plan| Cost::of(&plan, &image))))
         }
         Job::Add(line) => {
             let added = journal.as_mut().map(|journal| journal.add(&line));
