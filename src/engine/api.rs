@@ -186,6 +186,8 @@ pub struct Request {
     /// which a prefill of this prompt alone would have written, and a prefill of a few tokens runs as one of many does. The
     /// next token of a conversation then comes later: its last answer is prefilled again.
     pub reproducible: bool,
+    /// It takes its turn after all requests that are not: somebody waits for those.
+    pub background: bool,
     /// Nothing is answered: an answer that is given is measured ([`AnswerEvent::Scored`]), as text, without special tokens.
     pub reference: Option<String>,
 }
@@ -207,6 +209,7 @@ impl Request {
             ignore_end: false,
             speculation: Speculation::default(),
             reproducible: false,
+            background: false,
             reference: None,
         }
     }

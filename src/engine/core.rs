@@ -210,7 +210,7 @@ impl Core {
         }
     }
 
-    /// Gives waiting requests a slot, in order.
+    /// Gives waiting requests a slot, in order; those in the background last.
     fn admit(&mut self) {
         let Some(running) = &mut self.running else {
             for waiting in self.waiting.drain(..) {
@@ -220,7 +220,8 @@ impl Core {
             return;
         };
         while let Some(slot) = running.slots.iter().position(Option::is_none) {
-            let Some(waiting) = self.waiting.pop_front() else { return };
+            let in_front = self.waiting.iter().position(|waiting| !waiting.request.background);
+            let Some(waiting) = self.waiting.remove(in_front.unwrap_or(0)) else { return };
             let events = waiting.events.clone();
             if waiting.generation != self.generation {
                 events.send(AnswerEvent::Failed(

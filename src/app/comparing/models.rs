@@ -17,7 +17,8 @@ pub struct RunAsker<'a> {
 
 impl Asker for RunAsker<'_> {
     fn ask(&mut self, request: Request) -> Answer {
-        self.backend.ask(request)
+        // Whoever asks in a chat meanwhile does not wait for the rest of a matrix.
+        self.backend.ask(Request { background: true, ..request })
     }
 
     fn ask_server(
