@@ -34,6 +34,8 @@ pub enum ErrorKind {
     DoesNotFit,
     /// The model's vision file is missing; without it the model can be used for texts.
     NoVision,
+    /// The model was changed while the request was made: asked again, it is answered by the next.
+    ModelChanged,
     /// The GPU device is gone and must be rebuilt.
     DeviceLost,
 }

@@ -89,6 +89,8 @@ enum Look {
     Done(Box<CellResult>),
     /// Stopped: it counts as not run.
     Dropped,
+    /// The model it was asked of is gone: it is asked again of the next.
+    Again,
 }
 
 /// How far a run is.
@@ -221,6 +223,11 @@ impl Run {
         (0..self.targets.len()).filter(local).find(|&n| has_work(n)).map(|n| &self.targets[n])
     }
 
+    /// The model is not there any more: cells that it was asked are asked again once there is one. Was there one?
+    pub fn model_gone(&mut self) -> bool {
+        self.loaded.take().is_some()
+    }
+
     /// The model it wanted is there.
     pub fn model_ready(&mut self, info: ModelInfo) {
         if let Some(target) = self.wants_model().and_then(|t| self.targets.iter().position(|x| x == t)) {
@@ -260,6 +267,10 @@ impl Run {
                     self.crowded.push_back((cell.number, cell.cell));
                 }
                 Look::Dropped => drop(self.under_way.remove(index)),
+                Look::Again => {
+                    let cell = self.under_way.remove(index);
+                    self.todo[cell.target].push_front(cell.number);
+                }
                 Look::Done(result) => {
                     self.under_way.remove(index);
                     self.progress.done += 1;
@@ -461,6 +472,7 @@ impl Run {
                 AnswerEvent::Failed(error) => match error.get_kind() {
                     ErrorKind::DeviceLost => return Err(error),
                     ErrorKind::Cancelled if self.cancelled => return Ok(Look::Dropped),
+                    ErrorKind::Cancelled | ErrorKind::ModelChanged => return Ok(Look::Again),
                     ErrorKind::DoesNotFit if !under_way.alone => return Ok(Look::Crowded),
                     _ => {
                         let result = match self.under_way[index].result.take() {

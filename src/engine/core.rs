@@ -225,7 +225,9 @@ impl Core {
             let events = waiting.events.clone();
             if waiting.generation != self.generation {
                 events.send(AnswerEvent::Failed(
-                    Error::new("answering", "the model was changed meanwhile").help("ask again"),
+                    Error::new("answering", "the model was changed meanwhile")
+                        .help("ask again")
+                        .kind(ErrorKind::ModelChanged),
                 ));
                 continue;
             }

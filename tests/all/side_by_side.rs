@@ -200,6 +200,23 @@ fn a_run_that_was_broken_off_is_there_at_the_next_start_and_goes_on() {
 }
 
 #[test]
+fn a_model_that_is_changed_in_the_middle_holds_the_run_and_costs_no_cell() {
+    let mut stage = Stage::open();
+    write(&mut stage, &format!("{COLOURS}\n[matrix]\nrepeats = 6"));
+    stage.harness.state_mut().run_comparison();
+    stage.wait_until("some cells", |state| state.comparing.as_ref().is_some_and(|c| c.results.len() >= 3));
+    stage.harness.state_mut().open_model(ocelli::model::builtin::NAME.into());
+    stage.wait_until("the model", |state| matches!(state.model, ocelli::app::ModelState::Ready(_)));
+    assert!(comparing(&stage).run.as_ref().unwrap().is_paused());
+    assert!(comparing(&stage).results.len() < 24);
+    stage.click("Go on");
+    stage.wait_until("the rest", |state| {
+        is_done(state) && state.comparing.as_ref().unwrap().results.len() == 24
+    });
+    assert!(comparing(&stage).results.values().all(|result| result.error.is_none()));
+}
+
+#[test]
 fn what_is_wrong_with_a_comparison_is_said_and_nothing_is_lost() {
     let mut stage = Stage::open();
     write(&mut stage, COLOURS);

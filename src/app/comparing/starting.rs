@@ -255,6 +255,17 @@ impl Comparing {
         Library::find(self.folder.as_deref().and_then(Path::parent))?.resolve(Path::new(name))
     }
 
+    /// There is no model. Where the run did not ask for another one, the user has: it waits until it is told to go on.
+    pub fn model_gone(&mut self) {
+        let ours = self.asked_model.is_some();
+        if let Some(run) = self.run.as_mut().filter(|run| !run.is_over())
+            && run.model_gone()
+            && !ours
+        {
+            run.pause(true);
+        }
+    }
+
     /// That model is there.
     pub fn model_ready(&mut self, info: ModelInfo) {
         self.asked_model = None;

@@ -24,6 +24,9 @@ impl State {
                 Err(error) => self.report(&error),
             }
         }
+        if !matches!(self.model, ModelState::Ready(_)) {
+            comparing.model_gone();
+        }
         self.bring_model(&mut comparing, backend);
         let mut asker = RunAsker { backend, elsewhere: &self.elsewhere };
         if let Err(error) = comparing.poll_run(&mut asker) {
