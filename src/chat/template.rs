@@ -276,8 +276,8 @@ fn each_text(value: &Value, visit: &mut impl FnMut(&str)) {
     }
 }
 
-/// JSON as the template's own values, in the order of the keys.
-fn jinja(value: Value) -> Jinja {
+/// JSON as a template's own values, in the order of the keys.
+pub(crate) fn jinja(value: Value) -> Jinja {
     match value {
         Value::Null => ().into(),
         Value::Bool(b) => b.into(),

@@ -1,18 +1,22 @@
 //! `ocelli compare`: runs a comparison without a window: prompts, settings, pictures and models next to each other. Results go
 //! to a file line by line, as they come; an assertion that fails makes the exit status 1.
 
+mod words;
+
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use self::words::{check_cells, questions, savings_words, size_words, table, verdict};
 use super::convert::ProgressLine;
 use super::elsewhere::keys;
 use super::generate::load;
 use super::{ModelArgs, models, print, say};
+use crate::compare::report::{csv_rated, html_of_runs};
 use crate::compare::{
-    Asker, Begin, CellResult, Comparison, Journal, Kept, Line, Plan, Run, Summary, Target, samples,
+    Asker, Begin, CellResult, Comparison, Journal, Kept, Line, Plan, Ran, Run, Summary, Target, samples,
 };
 use crate::engine::{Answer, Engine, ModelInfo, Request, Wake};
 use crate::error::{Error, Result};
@@ -68,78 +72,66 @@ pub fn run(args: &CompareArgs) -> Result<()> {
     let plan = Arc::new(Plan::new(comparison, &base)?);
     say(&size_words(&plan));
     if args.dry_run {
-        return dry_run(&plan);
+        print(&questions(&plan)?)?;
+        return check_cells(&plan);
     }
-    for (flag, path) in [("--html", &args.html), ("--csv", &args.csv), ("--out", &args.out)] {
-        if let Some(path) = path {
-            super::batch::check_out(path, &args.file).map_err(|e| e.at(flag))?;
-        }
-    }
-    let (mut journal, kept) = match &args.out {
+    check_places(args)?;
+    let (mut journal, mut kept) = match &args.out {
         Some(path) => {
             let (journal, kept) = Journal::open(path)?;
             (Some(journal), kept)
         }
         None => (None, Kept::default()),
     };
-    let done: HashSet<String> = kept.cells.keys().cloned().collect();
+    // What went wrong may go right today.
+    let answered = kept.cells.values().filter(|result| result.error.is_none());
+    let done: HashSet<String> = answered.map(|result| result.key.clone()).collect();
     let run = Run::new(Arc::clone(&plan), &done);
     if run.progress().done > 0 {
         say(&format!("{} of {} cells are there already", run.progress().done, run.progress().total));
     }
-    let results =
-        if run.is_over() { Vec::new() } else { Driver::new(args, &plan, journal.as_mut())?.drive(run)? };
+    let results = if run.is_over() {
+        Vec::new()
+    } else {
+        let driver = Driver::new(args, &plan, journal.as_mut(), &run)?;
+        kept.runs.push(driver.ran.clone());
+        driver.drive(run)?
+    };
     let all = in_order(&plan, kept.cells, results);
     let names: Vec<String> = plan.columns.iter().map(|column| column.name.clone()).collect();
     let summary = Summary::new(&names, &all, &kept.ratings);
     if let Some(path) = &args.csv {
-        write(path, &crate::compare::report::csv(&all)?)?;
+        write(path, &csv_rated(&all, &kept.ratings)?)?;
     }
     if let Some(path) = &args.html {
-        write(path, &crate::compare::report::html(&plan, &all, &kept.ratings)?)?;
+        write(path, &html_of_runs(&plan, &all, &kept.ratings, &kept.runs)?)?;
     }
     print(&table(&summary))?;
     say(&savings_words(&summary));
     verdict(&all)
 }
 
+/// Can results and reports go where they are to go? An older file is not lost to a slip.
+fn check_places(args: &CompareArgs) -> Result<()> {
+    let places = [("--out", &args.out), ("--html", &args.html), ("--csv", &args.csv)];
+    let places: Vec<(&str, &PathBuf)> =
+        places.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?))).collect();
+    for (n, (flag, path)) in places.iter().enumerate() {
+        super::batch::check_out(path, &args.file).map_err(|e| e.at(flag))?;
+        let place = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        if let Some((other, _)) = places[..n].iter().find(|(_, other)| place(other) == place(path)) {
+            return Err(Error::new(DOING, format!("{other} and {flag} name the same file"))
+                .at_path(path)
+                .help("give each a file of its own"));
+        }
+    }
+    Ok(())
+}
+
 fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).map_err(|e| Error::new("writing the report", e).at_path(path))?;
     say(&format!("written: {}", path.display()));
     Ok(())
-}
-
-/// How large it is, in words.
-fn size_words(plan: &Plan) -> String {
-    let (columns, rows, repeats) = (plan.columns.len(), plan.rows(), plan.repeats());
-    let repeats = if repeats > 1 { format!(" × {repeats} repeats") } else { String::new() };
-    format!("{} cells: {columns} columns × {rows} rows{repeats}", plan.len())
-}
-
-/// Says what each column of the first row would ask.
-fn dry_run(plan: &Plan) -> Result<()> {
-    let mut text = String::new();
-    for number in 0..plan.columns.len() {
-        let column = &plan.columns[number];
-        let cell = plan.cell(number)?;
-        let by = match &column.target {
-            Target::Model(None, None) => "the model of --model".to_owned(),
-            Target::Model(model, recipe) => {
-                format!(
-                    "{} {}",
-                    model.as_deref().unwrap_or("the model of --model"),
-                    recipe.unwrap_or_default()
-                )
-            }
-            Target::Server(url, model) => format!("{model} at {url}"),
-        };
-        text += &format!("{}: {by}\n", column.name);
-        let said = cell.fields.said();
-        text += &format!("  its fields: {}\n", said.join(", "));
-        text +=
-            &format!("  prompt of the first row: {}\n", cell.fields.prompt.as_deref().unwrap_or_default());
-    }
-    print(&text)
 }
 
 /// Those of the plan, in its order; of what the file of results has besides, nothing is told.
@@ -166,10 +158,8 @@ struct Driver<'a> {
     servers: HashMap<String, (Server, Keys)>,
     wake: Wake,
     woken: Receiver<()>,
-    /// The gpu's name and driver, for the file of results.
-    device: (String, String),
-    comparison: String,
-    title: String,
+    /// What is written of the run.
+    ran: Ran,
 }
 
 impl Asker for Driver<'_> {
@@ -206,7 +196,7 @@ impl Asker for Driver<'_> {
 }
 
 impl<'a> Driver<'a> {
-    fn new(args: &'a CompareArgs, plan: &Plan, journal: Option<&'a mut Journal>) -> Result<Self> {
+    fn new(args: &'a CompareArgs, plan: &Plan, journal: Option<&'a mut Journal>, run: &Run) -> Result<Self> {
         let gpu = Gpu::new(&args.model.gpu_options())?;
         calibration::apply_remembered(&gpu);
         // One token in it is enough: after it every answer is looked at.
@@ -215,23 +205,21 @@ impl<'a> Driver<'a> {
             let _ = sender.try_send(());
         });
         let summary = gpu.summary();
-        let device = (summary.name.clone(), summary.driver.clone());
+        let begin = Begin {
+            ocelli: env!("CARGO_PKG_VERSION").to_owned(),
+            title: plan.comparison.title.clone(),
+            comparison: plan.comparison.print()?,
+            adapter: summary.name.clone(),
+            driver: summary.driver.clone(),
+            cells: run.progress().total,
+        };
         let engine = Engine::start(gpu.clone(), Arc::clone(&wake))?;
         let servers = HashMap::new();
-        let (comparison, title) = (plan.comparison.print()?, plan.comparison.title.clone());
-        Ok(Self { args, journal, engine, servers, wake, woken, device, comparison, title })
+        Ok(Self { args, journal, engine, servers, wake, woken, ran: Ran::now(begin) })
     }
 
     fn drive(mut self, mut run: Run) -> Result<Vec<CellResult>> {
-        let begin = Begin {
-            ocelli: env!("CARGO_PKG_VERSION").to_owned(),
-            title: self.title.clone(),
-            comparison: self.comparison.clone(),
-            adapter: self.device.0.clone(),
-            driver: self.device.1.clone(),
-            cells: run.progress().total,
-        };
-        self.keep(&Line::Begin(begin))?;
+        self.keep(&Line::Begin(self.ran.begin.clone()))?;
         let (began, before) = (Instant::now(), run.progress().done);
         let mut line = ProgressLine::new("comparing");
         let mut results = Vec::new();
@@ -300,84 +288,4 @@ impl<'a> Driver<'a> {
     fn keep(&mut self, line: &Line) -> Result<()> {
         self.journal.as_mut().map_or(Ok(()), |journal| journal.add(line))
     }
-}
-
-/// The columns' figures, as a table.
-fn table(summary: &Summary) -> String {
-    let number =
-        |value: Option<f64>, digits: usize| value.map_or("–".to_owned(), |v| format!("{v:.digits$}"));
-    let head = [
-        "column",
-        "cells",
-        "passed",
-        "tokens",
-        "first ms",
-        "vision ms",
-        "prefill/s",
-        "decode/s",
-        "logprob",
-        "perplexity",
-    ];
-    let mut rows: Vec<Vec<String>> = vec![head.map(str::to_owned).to_vec()];
-    for c in &summary.columns {
-        let passed =
-            if c.passed.of == 0 { "–".to_owned() } else { format!("{}/{}", c.passed.yes, c.passed.of) };
-        let cells = if c.failed == 0 {
-            c.answered.to_string()
-        } else {
-            format!("{} +{} failed", c.answered, c.failed)
-        };
-        rows.push(vec![
-            c.name.clone(),
-            cells,
-            passed,
-            number(c.tokens.map(|m| m.value), 1),
-            number(c.ttft_ms, 0),
-            number(c.vision_ms, 0),
-            number(c.prefill_tok_s, 1),
-            number(c.decode_tok_s, 1),
-            number(c.mean_logprob.map(|m| m.value), 3),
-            number(c.perplexity, 3),
-        ]);
-    }
-    let widths: Vec<usize> =
-        (0..head.len()).map(|n| rows.iter().map(|row| row[n].chars().count()).max().unwrap_or(0)).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(n, (text, &width))| {
-            if n == 0 { format!("{text:width$}") } else { format!("{text:>width$}") }
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
-}
-
-fn savings_words(summary: &Summary) -> String {
-    let s = &summary.savings;
-    format!(
-        "shared: {} of {} prompt tokens, {} of {} pictures; about {:.1} s saved",
-        s.reused_tokens, s.prompt_tokens, s.shared_pictures, s.pictures, s.saved_secs
-    )
-}
-
-/// The first of what went wrong, as the command's error.
-fn verdict(results: &[CellResult]) -> Result<()> {
-    let failed = results.iter().filter(|result| result.error.is_some()).count();
-    let wrong = results.iter().filter(|result| result.error.is_none() && !result.passed()).count();
-    let Some(first) = results.iter().find(|result| !result.passed()) else { return Ok(()) };
-    let place = format!("row {} of column {}", first.row + 1, first.column);
-    let why = match &first.error {
-        Some(error) => error.clone(),
-        None => {
-            let checked = first.verdicts.iter().find(|checked| !checked.verdict.passed);
-            checked.map_or(String::new(), |checked| format!("{}: {}", checked.what, checked.verdict.why))
-        }
-    };
-    let mut counts = Vec::new();
-    if wrong > 0 {
-        counts.push(format!("{wrong} of {} answers do not hold what is asserted", results.len()));
-    }
-    if failed > 0 {
-        counts.push(format!("{failed} cells have no answer"));
-    }
-    Err(Error::new(DOING, format!("{}; the first: {place}: {why}", counts.join(", "))))
 }

@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
 
 use super::judge::Rating;
 use super::result::{Begin, CellResult, Line};
@@ -21,17 +24,65 @@ const BEGINNING: &str = r#"{"kind":""#;
 pub struct Kept {
     /// The first run's beginning.
     pub begin: Option<Begin>,
+    /// All runs that wrote it, the first first.
+    pub runs: Vec<Ran>,
     /// Finished cells by key.
     pub cells: HashMap<String, CellResult>,
     /// Ratings by key.
     pub ratings: HashMap<String, Rating>,
 }
 
+/// A run that wrote a file of results.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// Where and with what.
+    pub begin: Begin,
+    /// When it began, in seconds since 1970; `None`: nobody wrote it down.
+    pub at: Option<u64>,
+}
+
+impl Ran {
+    /// One that begins now.
+    #[must_use]
+    pub fn now(begin: Begin) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self { begin, at: since.ok().map(|since| since.as_secs()) }
+    }
+}
+
+/// When a line was written; stands in lines of beginnings.
+#[derive(Deserialize, Serialize)]
+struct Dated<T> {
+    #[serde(flatten)]
+    line: T,
+    at: Option<u64>,
+}
+
+/// What is read of a line for its date.
+#[derive(Deserialize)]
+struct Nothing {}
+
 /// A file of results that is being written; nobody else writes it meanwhile.
 #[derive(Debug)]
 pub struct Journal {
     file: File,
     path: PathBuf,
+    /// When the disk was last asked to keep what is written, and if there is something new since.
+    synced: Instant,
+    is_new: bool,
+}
+
+/// What is written survives the program at once, and the machine after this: a disk may take longer for that than a cell does.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if self.is_new
+            && let Err(error) = self.file.sync_data()
+        {
+            tracing::warn!("{}: {error}", self.path.display());
+        }
+    }
 }
 
 impl Journal {
@@ -59,20 +110,29 @@ impl Journal {
         }
         let (kept, end) = read(&file).map_err(|e| e.at_path(path))?;
         file.set_len(end).map_err(|e| fail(&e))?;
-        let mut journal = Self { file, path: path.to_owned() };
+        let mut journal = Self { file, path: path.to_owned(), synced: Instant::now(), is_new: false };
         journal.file.seek(SeekFrom::End(0)).map_err(|e| fail(&e))?;
         Ok((journal, kept))
     }
 
-    /// Adds a line.
+    /// Adds a line; to a beginning the time is added.
     ///
     /// # Errors
     /// The disk is full, or the file is gone.
     pub fn add(&mut self, line: &Line) -> Result<()> {
         let doing = "writing the results";
-        let mut text = serde_json::to_string(line).map_err(|e| Error::new(doing, e))?;
+        let text = match line {
+            Line::Begin(begin) => serde_json::to_string(&Dated { line, at: Ran::now(begin.clone()).at }),
+            Line::Cell(_) | Line::Rating { .. } => serde_json::to_string(line),
+        };
+        let mut text = text.map_err(|e| Error::new(doing, e))?;
         text.push('\n');
-        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
+        let mut written = self.file.write_all(text.as_bytes());
+        self.is_new = true;
+        if written.is_ok() && self.synced.elapsed() > SYNC_EVERY {
+            written = self.file.sync_data();
+            (self.synced, self.is_new) = (Instant::now(), false);
+        }
         written.map_err(|e| {
             Error::new(doing, e).at_path(&self.path).help("make room; what is written so far is kept")
         })
@@ -121,7 +181,11 @@ fn read(file: &File) -> Result<(Kept, u64)> {
             break;
         }
         match serde_json::from_slice(&line) {
-            Ok(Line::Begin(begin)) => drop(kept.begin.get_or_insert(begin)),
+            Ok(Line::Begin(begin)) => {
+                let at = serde_json::from_slice::<Dated<Nothing>>(&line).ok().and_then(|dated| dated.at);
+                kept.runs.push(Ran { begin: begin.clone(), at });
+                kept.begin.get_or_insert(begin);
+            }
             Ok(Line::Cell(cell)) => drop(kept.cells.insert(cell.key.clone(), *cell)),
             Ok(Line::Rating { key, rating }) => drop(kept.ratings.insert(key, rating)),
             Err(e) => {
@@ -162,6 +226,8 @@ mod tests {
             let (mut journal, kept) = Journal::open(&path).unwrap();
             assert_eq!(kept.cells["a"].answer, "中文 \n second");
             assert_eq!((kept.cells.len(), kept.ratings.len()), (1, 1));
+            let ran = &kept.runs[0];
+            assert!(ran.begin.title == "t" && ran.at.is_some_and(|at| at > 1_700_000_000), "{ran:?}");
             journal.add(&cell("b", "third")).unwrap();
             drop(journal);
             assert_eq!(read_results(&path).unwrap().cells.len(), 2);

@@ -20,7 +20,7 @@ mod variables;
 pub use check::Check;
 pub use cost::{Cost, Rates};
 pub use file::{Comparison, Fields, MAX_COLUMNS, Matrix, Pairing, Scalar, Turn};
-pub use journal::{Journal, Kept, read_results};
+pub use journal::{Journal, Kept, Ran, read_results};
 pub use pictures::{MEMORY, PictureFiles, SAMPLE};
 pub use plan::{Cell, Column, MAX_CELLS, Place, Plan, Target, parse_csv};
 pub use request::{area_pixels, image_tokens};

@@ -67,6 +67,8 @@ pub struct Summary {
     pub failed: usize,
     /// Of the cells of which something was asserted, those of which all held.
     pub passed: Proportion,
+    /// Which column was rated better than which.
+    pub wins: Wins,
     /// How well ratings agree with assertions, over cells that have both.
     pub agreement: Agreement,
 }
@@ -106,6 +108,7 @@ impl Summary {
             answered: results.iter().filter(|result| result.error.is_none()).count(),
             failed: results.iter().filter(|result| result.error.is_some()).count(),
             passed: passed(&results),
+            wins,
             agreement: Agreement::between(both),
         }
     }
