@@ -102,7 +102,7 @@ pub const FAMILIES: &[Family] = &[
     Family { file: "matmul", axes: &[WEIGHTS, EPILOGUE] },
     Family {
         file: "matmul_lanes",
-        axes: &[WEIGHTS, EPILOGUE, ("GROUPS", &["4"]), ("COLUMNS", &["4"]), WIDE],
+        axes: &[WEIGHTS, EPILOGUE, ("GROUPS", &["1", "4"]), ("COLUMNS", &["4"]), WIDE],
     },
     Family { file: "matvec", axes: &[WEIGHTS, EPILOGUE, BATCH, ("ROWS", &["4", "8"])] },
     Family { file: "matvec_lanes", axes: &[WEIGHTS, EPILOGUE, BATCH, WIDE] },

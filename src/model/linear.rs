@@ -99,6 +99,8 @@ const ACCUMULATE: u32 = 2;
 const LANES_VECTOR_ROWS: usize = 128;
 /// Groups of eight rows in a tile of `matmul_lanes`, and columns of a lane.
 const LANES_TILE: (usize, usize) = (4, 4);
+/// In place of a batch: the kernel for many rows, for few of them. A row's sum is the same in both.
+const FEW_OF_MANY: usize = usize::MAX;
 
 /// The kernels of matrix products, ready for one model's formats.
 #[derive(Debug)]
@@ -159,11 +161,11 @@ impl Linear {
         let with =
             |file| KernelKey::new(file).with("WEIGHTS", format.name()).with("EPILOGUE", epilogue.name());
         let wide = u8::from(gpu.has_int64());
-        if batch == 0 {
+        if batch == 0 || batch == FEW_OF_MANY {
             return match tuning.matrix {
                 MatrixKernel::Tiles => with("matmul"),
                 MatrixKernel::Lanes => with("matmul_lanes")
-                    .with("GROUPS", LANES_TILE.0)
+                    .with("GROUPS", if batch == 0 { LANES_TILE.0 } else { 1 })
                     .with("COLUMNS", LANES_TILE.1)
                     .with("WIDE", wide),
             };
@@ -253,13 +255,14 @@ impl Linear {
     /// # Errors
     /// As [`Linear::record`].
     pub fn record_many(&mut self, recorder: &mut Recorder, w: &Matrix, product: &Product<'_>) -> Result<()> {
-        let kernel = self.kernel(w.format, product.epilogue, 0)?;
+        let few = product.rows <= MAX_BATCH;
+        let kernel = self.kernel(w.format, product.epilogue, if few { FEW_OF_MANY } else { 0 })?;
         let bias = w.bias.as_ref().unwrap_or(&self.no_bias);
         // Divide the rows (in whole tiles), then the columns, so that no dispatch is longer than a piece.
         let (tile_rows, tile_columns) = match self.tuning.matrix {
             MatrixKernel::Tiles => (64, 64),
             // A workgroup of 64 lanes.
-            MatrixKernel::Lanes => (LANES_TILE.0 * 8, LANES_TILE.1 * 64),
+            MatrixKernel::Lanes => (if few { 8 } else { LANES_TILE.0 * 8 }, LANES_TILE.1 * 64),
         };
         let tile_cost = (2 * tile_rows * tile_columns * w.cols) as f64;
         let tiles = (recorder.piece_cost() / tile_cost).max(1.0) as usize;
