@@ -64,12 +64,13 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--shared-only", action="store_true")
     parser.add_argument("--columns", type=int, nargs="+", default=[1, 2, 4, 8])
     args = parser.parse_args()
     print("| columns | shared | prompt tokens reused | first token: first / median / last | all done | tok/s in all, from the first question |")
     print("|---|---|---|---|---|---|")
     for columns in args.columns:
-        for shared in [True, False] if columns > 1 else [True]:
+        for shared in [True, False] if columns > 1 and not args.shared_only else [True]:
             r = run(args, columns, shared)
             print(
                 f"| {columns} | {'yes' if shared else 'no'} | {r['reused']} of {r['prompt']} "

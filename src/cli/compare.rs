@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use self::words::{check_cells, questions, savings_words, size_words, table, verdict};
+use self::words::{check_cells, cost_words, questions, savings_words, size_words, table, verdict};
 use super::convert::ProgressLine;
 use super::elsewhere::keys;
 use super::generate::load;
 use super::{ModelArgs, models, print, say};
 use crate::compare::report::{csv_rated, html_of_runs};
 use crate::compare::{
-    Asker, Begin, CellResult, Comparison, Journal, Kept, Line, Plan, Ran, Run, Summary, Target, samples,
+    Asker, Begin, CellResult, Comparison, Cost, Journal, Kept, Line, Plan, Ran, Run, Summary, Target, samples,
 };
 use crate::engine::{Answer, Engine, ModelInfo, Request, Wake};
 use crate::error::{Error, Result};
@@ -227,7 +227,13 @@ impl<'a> Driver<'a> {
             if let Some(target) = run.wants_model().cloned() {
                 line.end();
                 match self.load(&target) {
-                    Ok(info) => run.model_ready(info),
+                    Ok(info) => {
+                        if results.is_empty() {
+                            let cost = Cost::of(run.plan(), &info.preprocessors.image);
+                            say(&cost_words(&cost));
+                        }
+                        run.model_ready(info);
+                    }
                     Err(error) => {
                         say(&error.to_string());
                         let failed = run.model_failed(&error);

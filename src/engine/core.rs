@@ -326,8 +326,16 @@ impl Running {
         if let Some(slot) = prefilling {
             worked = true;
             self.steps.interrupt();
-            if let Err(error) = self.advance(slot) {
-                self.fail_slot(slot, &error)?;
+            loop {
+                match self.advance(slot) {
+                    // What gives the device nothing to do takes no turn.
+                    Ok(false) => {}
+                    Ok(true) => break,
+                    Err(error) => {
+                        self.fail_slot(slot, &error)?;
+                        break;
+                    }
+                }
             }
         }
         worked |= self.step()?;
@@ -340,14 +348,14 @@ impl Running {
         Ok(())
     }
 
-    /// The next picture or the next chunk of a session's prompt.
-    fn advance(&mut self, slot: usize) -> Result<()> {
-        let Some(mut session) = self.slots[slot].take() else { return Ok(()) };
+    /// The next picture or the next chunk of a session's prompt; false: it took no work of the device, and more is to come.
+    fn advance(&mut self, slot: usize) -> Result<bool> {
+        let Some(mut session) = self.slots[slot].take() else { return Ok(true) };
         let result = match session.phase {
-            Phase::Begin => self.take_over(slot, &mut session),
+            Phase::Begin => self.take_over(slot, &mut session).map(|()| false),
             Phase::Pictures { next_span } => self.next_picture(&mut session, next_span),
-            Phase::Prefill { next } => self.next_chunk(slot, &mut session, next),
-            Phase::Decode | Phase::Scored => Ok(()),
+            Phase::Prefill { next } => self.next_chunk(slot, &mut session, next).map(|()| true),
+            Phase::Decode | Phase::Scored => Ok(true),
         };
         let scored = session.phase == Phase::Scored;
         self.slots[slot] = Some(session);
@@ -386,15 +394,18 @@ impl Running {
         Ok(())
     }
 
-    fn next_picture(&mut self, session: &mut Session, next_span: usize) -> Result<()> {
+    /// The next picture, encoded if it must be; was it?
+    fn next_picture(&mut self, session: &mut Session, next_span: usize) -> Result<bool> {
         let Some(&span) = session.prepared.prompt.vision.get(next_span) else {
-            // From here on the time is prefill's.
-            self.model.recorder.finish()?;
+            if session.vision_secs > 0.0 {
+                // From here on the time is prefill's.
+                self.model.recorder.finish()?;
+            }
             session.prefill_began = Instant::now();
             session.phase = Phase::Prefill { next: session.reused };
             let total = session.tokens.len();
             session.events.send(AnswerEvent::Prefill { done: session.reused, total, reused: session.reused });
-            return Ok(());
+            return Ok(false);
         };
         // All temporal patches of a clip are one entry of the arena, and one report.
         let spans: Vec<_> = session.prepared.prompt.vision[next_span..]
@@ -434,8 +445,9 @@ impl Running {
                 }
             }
         }
+        let encoded = report.vision_secs.is_some();
         session.events.send(AnswerEvent::Picture(report));
-        Ok(())
+        Ok(encoded)
     }
 
     /// Runs the tower over all frames of a picture or clip; the first slot of its rows.

@@ -1,7 +1,7 @@
 //! What `ocelli compare` says: what would run, the columns' figures, what went wrong.
 
 use super::DOING;
-use crate::compare::{CellResult, Comparison, Fields, Plan, Summary, Target};
+use crate::compare::{CellResult, Comparison, Cost, Fields, Plan, Summary, Target};
 use crate::error::{Error, Result};
 
 /// How large it is, in words.
@@ -9,6 +9,14 @@ pub(super) fn size_words(plan: &Plan) -> String {
     let (columns, rows, repeats) = (plan.columns.len(), plan.rows(), plan.repeats());
     let repeats = if repeats > 1 { format!(" × {repeats} repeats") } else { String::new() };
     format!("{} cells: {columns} columns × {rows} rows{repeats}", plan.len())
+}
+
+/// What it will cost, in words.
+pub(super) fn cost_words(cost: &Cost) -> String {
+    format!(
+        "about {} tokens of prompts if nothing were shared, {} of them of pictures; at most {} new ones",
+        cost.prompt_tokens, cost.image_tokens, cost.new_tokens
+    )
 }
 
 /// What each column asks in the first row, as it would stand in a file, values filled in.
