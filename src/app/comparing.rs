@@ -59,6 +59,9 @@ pub struct Looking {
     pub noting: Option<String>,
 }
 
+/// Which groups are shown, by number, and as of when: results, changes, filter.
+type Shown = ((usize, usize, Filter), Arc<Vec<usize>>);
+
 /// A comparison in the window.
 #[derive(Debug)]
 pub struct Comparing {
@@ -101,7 +104,7 @@ pub struct Comparing {
     /// What the rates of cells were, in whichever comparison.
     rates: Option<Rates>,
     /// Which groups are shown, and as of when.
-    shown: Option<((usize, usize, Filter), Arc<Vec<usize>>)>,
+    shown: Option<Shown>,
     /// When the run began, and cells that were finished before.
     began: Option<(Instant, usize)>,
 }
