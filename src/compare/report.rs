@@ -1,5 +1,6 @@
 //! Room `compare`: results for people and for other programs: a report to read in a browser, a table for spreadsheets. Pure
 //! functions of a plan, its results and ratings; of the disk only pictures are read.
+#![expect(clippy::implicit_hasher, reason = "ratings are kept in one kind of map")]
 
 mod cells;
 mod counts;

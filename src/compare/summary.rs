@@ -93,7 +93,9 @@ impl Summary {
             }
         }
         let mut wins = Wins::new(columns.len());
-        groups.values().for_each(|group| wins.add_ratings(group));
+        for group in groups.values() {
+            wins.add_ratings(group);
+        }
         let both = results
             .iter()
             .filter(|result| !result.verdicts.is_empty())

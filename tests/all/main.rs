@@ -17,6 +17,7 @@ mod bad_input;
 mod batch;
 mod checkpoints;
 mod commands;
+mod compare;
 mod demo;
 mod dragging;
 mod end_to_end;

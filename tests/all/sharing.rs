@@ -119,7 +119,7 @@ fn reproducible_answers_are_those_of_an_engine_that_was_asked_nothing_else() {
         let mut shared = 0;
         for _ in 0..12 {
             // Up to six at once, some of them stopped early or given up before they begin.
-            let picked: Vec<usize> = (0..1 + numbers.below(6)).map(|_| numbers.below(all.len())).collect();
+            let picked: Vec<usize> = (0..=numbers.below(6)).map(|_| numbers.below(all.len())).collect();
             let answers: Vec<(usize, bool, Answer)> = picked
                 .into_iter()
                 .map(|at| {
@@ -140,8 +140,8 @@ fn reproducible_answers_are_those_of_an_engine_that_was_asked_nothing_else() {
                 .collect();
             for (at, counts, answer) in answers {
                 let told = collect(&answer);
-                if counts && told.end.is_ok() {
-                    shared += told.end.as_ref().unwrap().reused_tokens;
+                if let (true, Ok(end)) = (counts, &told.end) {
+                    shared += end.reused_tokens;
                     assert_same(&alone[at], &told, &all[at].0);
                 }
             }

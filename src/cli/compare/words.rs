@@ -50,7 +50,9 @@ pub(super) fn questions(plan: &Plan) -> Result<String> {
         };
         let column = Comparison { columns: vec![fields], ..Comparison::default() }.print()?;
         let lines = column.lines().filter(|line| *line != "[[columns]]" && !line.is_empty());
-        text += &lines.map(|line| format!("  {line}\n")).collect::<String>();
+        for line in lines {
+            text += &format!("  {line}\n");
+        }
     }
     Ok(text.trim_start().to_owned())
 }
@@ -60,10 +62,7 @@ fn values_words(values: impl ExactSizeIterator<Item = String>) -> String {
     const SHOWN: usize = 8;
     let count = values.len();
     let shown: Vec<String> = values.take(SHOWN).collect();
-    match count > SHOWN {
-        true => format!("{}, … ({count} values)", shown.join(", ")),
-        false => shown.join(", "),
-    }
+    if count > SHOWN { format!("{}, … ({count} values)", shown.join(", ")) } else { shown.join(", ") }
 }
 
 /// Can every cell be asked, as far as can be seen without asking?

@@ -25,6 +25,9 @@ const TIME_LIMIT: Duration = Duration::from_millis(50);
 /// Answers with less in common than this are shown as they are: a difference would be all difference.
 const LEAST_SIMILARITY: f64 = 0.2;
 
+/// What became of each piece of an answer, and the piece.
+type Pieces = Vec<(&'static str, String)>;
+
 /// A row as it is shown.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
@@ -78,7 +81,7 @@ struct CellView {
     ran: bool,
     error: Option<String>,
     /// The answer: what became of each piece, and the piece.
-    pieces: Vec<(&'static str, String)>,
+    pieces: Pieces,
     empty: bool,
     /// The column it is compared with, from 1, and what came out.
     compared: Option<(usize, String)>,
@@ -182,9 +185,10 @@ fn cell(group: &Group<'_>, n: usize, result: &CellResult, rating: Option<&Rating
 /// The beginning of a text, and how many bytes more it has.
 fn shortened(text: &str, most: usize) -> (Cow<'_, str>, usize) {
     let end = text.floor_char_boundary(most);
-    match end < text.len() {
-        true => (Cow::Owned(format!("{}…", &text[..end])), text.len() - end),
-        false => (Cow::Borrowed(text), 0),
+    if end < text.len() {
+        (Cow::Owned(format!("{}…", &text[..end])), text.len() - end)
+    } else {
+        (Cow::Borrowed(text), 0)
     }
 }
 
@@ -194,7 +198,7 @@ fn compare(
     n: usize,
     result: &CellResult,
     answer: &str,
-) -> (Vec<(&'static str, String)>, Option<(usize, String)>) {
+) -> (Pieces, Option<(usize, String)>) {
     let plain = || vec![("same", answer.to_owned())];
     let answered = |at: usize| group.cells[at].filter(|cell| cell.error.is_none());
     let same = (0..n).find(|&at| answered(at).is_some_and(|cell| cell.prompt == result.prompt));
@@ -264,9 +268,10 @@ fn pictures(
     cells: &[(usize, &CellResult)],
     album: &mut Album<'_>,
 ) -> Vec<PictureView> {
-    let found: Vec<(usize, Vec<grounding::Found>)> = match names.is_empty() {
-        true => Vec::new(),
-        false => cells.iter().map(|(n, cell)| (*n, grounding::find(&cell.answer))).collect(),
+    let found: Vec<(usize, Vec<grounding::Found>)> = if names.is_empty() {
+        Vec::new()
+    } else {
+        cells.iter().map(|(n, cell)| (*n, grounding::find(&cell.answer))).collect()
     };
     let view = |(at, name): (usize, &String)| {
         let shown = plan.pictures.shown(name);
@@ -292,7 +297,7 @@ fn mark(column: usize, found: &grounding::Found, width: u32, height: u32) -> Mar
     /// Of a tag with a column's number.
     const TAG: f64 = 16.0;
     let (w, h) = (f64::from(width), f64::from(height));
-    let tenth = |value: f64| (value * 10.0).round() / 10.0;
+    let tenth = |value: f64| (value * 10.0).round_ties_even() / 10.0;
     let (x, y, box_width, box_height) = match found.place {
         grounding::Place::Box([x1, y1, x2, y2]) => {
             (x1 / FULL_SCALE * w, y1 / FULL_SCALE * h, (x2 - x1) / FULL_SCALE * w, (y2 - y1) / FULL_SCALE * h)

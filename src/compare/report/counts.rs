@@ -111,7 +111,7 @@ fn counts(n: usize, c: &ColumnSummary) -> Counts {
 
 fn passed(of: Proportion) -> Option<Passed> {
     let (rate, Interval { low, high }) = (of.rate()?, of.interval()?);
-    let hundredths = |share: f64| (share * 1000.0).round() / 10.0;
+    let hundredths = |share: f64| (share * 1000.0).round_ties_even() / 10.0;
     Some(Passed {
         words: format!("{} of {}, {}", count(of.yes), count(of.of), percent(rate)),
         sure: percents(Interval { low, high }),

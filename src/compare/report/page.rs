@@ -26,6 +26,9 @@ const MAX_SOURCE_BYTES: usize = 64 << 10;
 /// Columns next to each other on a page, and on a wide screen.
 const MOST_ABREAST: [usize; 2] = [4, 6];
 
+/// Names of settings and their values.
+type Settings = Vec<(String, String)>;
+
 #[derive(Debug, Serialize)]
 struct Page {
     title: String,
@@ -33,7 +36,7 @@ struct Page {
     ran: Vec<String>,
     version: &'static str,
     columns: Vec<ColumnView>,
-    shared: Vec<(String, String)>,
+    shared: Settings,
     /// Where one answers for all columns.
     by: String,
     heads: Vec<(&'static str, &'static str)>,
@@ -59,7 +62,7 @@ struct ColumnView {
     name: String,
     by: String,
     /// Its settings that others have otherwise.
-    own: Vec<(String, String)>,
+    own: Settings,
 }
 
 /// The page.
@@ -84,7 +87,9 @@ pub(super) fn render(
         _ => String::new(),
     };
     if !by.is_empty() {
-        columns.iter_mut().for_each(|column| column.by.clear());
+        for column in &mut columns {
+            column.by.clear();
+        }
     }
     let (heads, counts) = counts::columns(&summary);
     let page = Page {
@@ -168,7 +173,7 @@ fn runs_in_words(runs: &[Ran]) -> Vec<String> {
 }
 
 /// Settings by column where they differ, and those that all columns share.
-fn settings(plan: &Plan, results: &[CellResult]) -> Result<(Vec<ColumnView>, Vec<(String, String)>)> {
+fn settings(plan: &Plan, results: &[CellResult]) -> Result<(Vec<ColumnView>, Settings)> {
     let fields = |column: &crate::compare::plan::Column| match serde_json::to_value(&column.fields) {
         Ok(Value::Object(table)) => Ok(table),
         Ok(_) => Ok(Map::new()),
@@ -178,7 +183,7 @@ fn settings(plan: &Plan, results: &[CellResult]) -> Result<(Vec<ColumnView>, Vec
     let is_shared = |name: &String, value: &Value| {
         all.len() > 1 && all.iter().all(|table| table.get(name) == Some(value))
     };
-    let list = |table: &Map<String, Value>, wants_shared: bool| -> Vec<(String, String)> {
+    let list = |table: &Map<String, Value>, wants_shared: bool| -> Settings {
         let wanted = table.iter().filter(|(name, value)| is_shared(name, value) == wants_shared);
         wanted.map(|(name, value)| (name.clone(), told(value))).collect()
     };
@@ -204,8 +209,9 @@ fn settings(plan: &Plan, results: &[CellResult]) -> Result<(Vec<ColumnView>, Vec
 fn source(plan: &Plan) -> Result<String> {
     let text = plan.comparison.print()?;
     let end = text.floor_char_boundary(MAX_SOURCE_BYTES);
-    Ok(match end < text.len() {
-        true => format!("{}\n… and {} more", &text[..end], counted(text.len() - end, "byte")),
-        false => text,
+    Ok(if end < text.len() {
+        format!("{}\n… and {} more", &text[..end], counted(text.len() - end, "byte"))
+    } else {
+        text
     })
 }

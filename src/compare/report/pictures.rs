@@ -99,25 +99,23 @@ impl<'a> Album<'a> {
 fn shrink(picture: &Picture) -> Option<(u32, u32, String)> {
     let (width, height) = (picture.width(), picture.height());
     let full = RgbImage::from_raw(width, height, picture.rgb().to_vec())?;
-    let small = match width.max(height) > SIDE {
-        true => DynamicImage::ImageRgb8(full).thumbnail(SIDE, SIDE).into_rgb8(),
-        false => full,
+    let small = if width.max(height) > SIDE {
+        DynamicImage::ImageRgb8(full).thumbnail(SIDE, SIDE).into_rgb8()
+    } else {
+        full
     };
     let (mut png, mut jpeg) = (Vec::new(), Vec::new());
-    let write = |encoder: &mut dyn FnMut(&[u8], u32, u32) -> image::ImageResult<()>| {
-        encoder(small.as_raw(), small.width(), small.height()).ok()
-    };
+    let (raw, width_kept, height_kept) = (small.as_raw(), small.width(), small.height());
     let rgb = ExtendedColorType::Rgb8;
-    write(&mut |raw, w, h| PngEncoder::new(&mut png).write_image(raw, w, h, rgb))?;
-    write(&mut |raw, w, h| {
-        JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY).write_image(raw, w, h, rgb)
-    })?;
+    PngEncoder::new(&mut png).write_image(raw, width_kept, height_kept, rgb).ok()?;
+    let encoder = JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY);
+    encoder.write_image(raw, width_kept, height_kept, rgb).ok()?;
     let (kind, bytes) = if png.len() <= jpeg.len() { ("png", png) } else { ("jpeg", jpeg) };
     let mut url = format!("data:image/{kind};base64,");
     STANDARD.encode_string(bytes, &mut url);
     // Small ones are drawn larger, or nothing could be marked in them.
     let scale = f64::from(SIDE) / f64::from(width.max(height));
-    let side = |n: u32| ((f64::from(n) * scale).round() as u32).max(1);
+    let side = |n: u32| ((f64::from(n) * scale).round_ties_even() as u32).max(1);
     Some((side(width), side(height), url))
 }
 

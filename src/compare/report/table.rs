@@ -68,9 +68,8 @@ pub(super) fn table(results: &[CellResult], ratings: &HashMap<String, Rating>) -
 fn head(variables: &[&str], assertions: &BTreeMap<usize, &str>) -> Vec<String> {
     let own = || BEFORE_VALUES.iter().chain(&AFTER_VALUES).chain(&FIGURES).chain(&LAST);
     let mut head: Vec<String> = BEFORE_VALUES.map(str::to_owned).to_vec();
-    head.extend(variables.iter().map(|name| match own().any(|own| own == name) {
-        true => format!("variable {name}"),
-        false => (*name).to_owned(),
+    head.extend(variables.iter().map(|name| {
+        if own().any(|own| own == name) { format!("variable {name}") } else { (*name).to_owned() }
     }));
     head.extend(AFTER_VALUES.map(str::to_owned));
     head.extend(assertions.iter().map(|(number, what)| format!("assertion {}: {what}", number + 1)));
@@ -160,9 +159,10 @@ fn yes_no(yes: bool) -> &'static str {
 fn safe(text: &str) -> Cow<'_, str> {
     let signs = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
     let is_number = text.trim().parse::<f64>().is_ok_and(f64::is_finite);
-    match text.trim_start().starts_with(signs) && !is_number {
-        true => Cow::Owned(format!("'{text}")),
-        false => Cow::Borrowed(text),
+    if text.trim_start().starts_with(signs) && !is_number {
+        Cow::Owned(format!("'{text}"))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 
