@@ -1,5 +1,5 @@
 //! Room `app`: a comparison in the window: what is being written, what runs, what came. Knows nothing of egui. Files are read and
-//! written on a thread of their own ([`worker`]); a frame takes in what came.
+//! written on a thread of their own (`worker`); a frame takes in what came.
 
 mod models;
 mod starting;

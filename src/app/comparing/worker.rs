@@ -150,7 +150,11 @@ fn done(job: Job, journal: &mut Option<Journal>) -> Option<Event> {
         }
         Job::Report(plan, results, ratings, path) => {
             let csv = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
-            let text = if csv { report::csv(&results) } else { report::html(&plan, &results, &ratings) };
+            let text = if csv {
+                report::csv_rated(&results, &ratings)
+            } else {
+                report::html(&plan, &results, &ratings)
+            };
             let written = text.and_then(|text| {
                 std::fs::write(&path, text).map_err(|e| Error::new("writing the report", e).at_path(&path))
             });
