@@ -23,10 +23,7 @@ struct Dragged(u64);
 /// Image tokens that a picture of this size takes; `None`: the model refuses it.
 #[must_use]
 pub fn picture_cost(info: &ModelInfo, range: Option<TokenRange>, width: u32, height: u32) -> Option<usize> {
-    let image = info.preprocessors.image;
-    let config = range.map_or(Ok(image), |range| image.with_tokens(range, 1)).ok()?;
-    let (height, width) = config.image_size(height, width).ok()?;
-    Some((height / config.factor()) as usize * (width / config.factor()) as usize)
+    info.preprocessors.image.image_tokens(range, width, height)
 }
 
 /// Image tokens of a clip of so many frames of this size; `None`: the model refuses it.

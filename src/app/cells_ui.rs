@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 
+use egui::cache::{ComputerMut, FrameCache};
 use egui::text::LayoutJob;
 use egui::{
     Color32, ColorImage, Frame, Image, Label, Margin, RichText, TextEdit, TextFormat, TextStyle,
@@ -223,6 +224,30 @@ fn group_ui(
     }
 }
 
+/// Differences that were on the screen in the last frame.
+type Differences = FrameCache<Arc<Difference>, Differ>;
+
+#[derive(Default)]
+struct Differ;
+
+impl ComputerMut<(&str, &str), Arc<Difference>> for Differ {
+    fn compute(&mut self, (base, answer): (&str, &str)) -> Arc<Difference> {
+        Arc::new(Difference::between(base, answer))
+    }
+}
+
+/// What answers that were on the screen in the last frame have found on their pictures.
+type Things = FrameCache<Arc<Vec<Found>>, Finder>;
+
+#[derive(Default)]
+struct Finder;
+
+impl ComputerMut<&str, Arc<Vec<Found>>> for Finder {
+    fn compute(&mut self, answer: &str) -> Arc<Vec<Found>> {
+        Arc::new(find(answer))
+    }
+}
+
 /// What a row is about: its values, its pictures with what the answers found on them.
 fn row_ui(
     ui: &mut Ui,
@@ -244,7 +269,7 @@ fn row_ui(
     let columns = plan.columns.len();
     let results: Vec<(usize, &CellResult)> = (0..columns)
         .filter_map(|column| {
-            Some((column, comparing.results.get(&plan.number(Place { row, repeat, column }))?))
+            Some((column, &**comparing.results.get(&plan.number(Place { row, repeat, column }))?))
         })
         .collect();
     let mut pictures: Vec<&String> = Vec::new();
@@ -253,17 +278,17 @@ fn row_ui(
             pictures.push(picture);
         }
     }
-    let found: Vec<(usize, Found)> = results
-        .iter()
-        .flat_map(|(column, result)| {
-            let name = &plan.columns[*column].name;
-            find(&result.answer).into_iter().map(move |mut found| {
-                found.label =
-                    if found.label.is_empty() { name.clone() } else { format!("{name}: {}", found.label) };
-                (*column, found)
-            })
-        })
-        .collect();
+    let mut found: Vec<(usize, Found)> = Vec::new();
+    for (column, result) in &results {
+        let name = &plan.columns[*column].name;
+        let things =
+            ui.memory_mut(|memory| memory.caches.cache::<Things>().get(result.answer.as_str()).clone());
+        for thing in things.iter() {
+            let label =
+                if thing.label.is_empty() { name.clone() } else { format!("{name}: {}", thing.label) };
+            found.push((*column, Found { label, ..thing.clone() }));
+        }
+    }
     for (n, picture) in pictures.iter().enumerate() {
         match view.thumbnails.get(ui, &plan.pictures, picture) {
             Ok(Some(texture)) => {
@@ -372,14 +397,9 @@ fn answer_ui(ui: &mut Ui, answer: &str, against: Option<&str>, t: &Texts) {
         ui.add(Label::new(&answer[..cut]).wrap().selectable(true));
         return;
     };
-    let key = ui.unique_id().with(("difference", base, answer));
-    let known: Option<Arc<Difference>> = ui.ctx().data(|data| data.get_temp(key));
-    let difference = known.unwrap_or_else(|| {
-        let base_cut = base.char_indices().nth(MOST_CHARACTERS).map_or(base.len(), |(at, _)| at);
-        let difference = Arc::new(Difference::between(&base[..base_cut], &answer[..cut]));
-        ui.ctx().data_mut(|data| data.insert_temp(key, Arc::clone(&difference)));
-        difference
-    });
+    let base_cut = base.char_indices().nth(MOST_CHARACTERS).map_or(base.len(), |(at, _)| at);
+    let texts = (&base[..base_cut], &answer[..cut]);
+    let difference = ui.memory_mut(|memory| memory.caches.cache::<Differences>().get(texts).clone());
     if difference.is_none() {
         ui.add(Label::new(&answer[..cut]).wrap().selectable(true));
         ui.label(RichText::new(t.same_answer).small().weak());

@@ -86,7 +86,7 @@ pub struct Comparing {
     /// What the results are of.
     pub plan: Option<Arc<Plan>>,
     /// Finished cells by number in the plan.
-    pub results: HashMap<usize, CellResult>,
+    pub results: HashMap<usize, Arc<CellResult>>,
     /// Ratings by key.
     pub ratings: HashMap<String, Rating>,
     /// A run is being laid out.
@@ -201,13 +201,10 @@ impl Comparing {
     /// Takes over a finished cell.
     fn finished(&mut self, result: CellResult) {
         let Some(plan) = self.plan.clone() else { return };
-        let Some(column) = plan.columns.iter().position(|column| column.name == result.column) else {
-            return;
-        };
-        let number = plan.number(crate::compare::Place { row: result.row, repeat: result.repeat, column });
+        let Some(number) = result.number(&plan) else { return };
         self.changes += 1;
         self.keep(Line::Cell(Box::new(result.clone())));
-        self.results.insert(number, result);
+        self.results.insert(number, Arc::new(result));
     }
 
     /// Results in numbers.
@@ -220,7 +217,7 @@ impl Comparing {
             return Some(Arc::clone(summary));
         }
         let names: Vec<String> = plan.columns.iter().map(|column| column.name.clone()).collect();
-        let summary = Arc::new(Summary::new(&names, self.results.values(), &self.ratings));
+        let summary = Arc::new(Summary::new(&names, self.results.values().map(Arc::as_ref), &self.ratings));
         self.summary = Some((now.0, now.1, Arc::clone(&summary)));
         Some(summary)
     }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{ErrorKind as IoErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 use super::convert::ProgressLine;
 use super::generate::{TokenLimits, check_files, load};
 use super::sampling::{SamplingArgs, check_max_tokens};
-use super::{ModelArgs, say};
+use super::{ModelArgs, say, waker};
 use crate::chat::message::{Message, Role};
 use crate::chat::openai::conversation_from;
 use crate::engine::{Answer, AnswerEvent, Engine, Request, StopReason, Summary};
@@ -91,14 +90,8 @@ pub fn run(args: &BatchArgs) -> Result<()> {
         check_out(out, &args.questions)?;
     }
     let gpu = Gpu::new(&args.model.gpu_options())?;
-    // One token in it is enough: after it every answer is looked at.
-    let (wake, woken) = mpsc::sync_channel(1);
-    let engine = Engine::start(
-        gpu,
-        Arc::new(move || {
-            let _ = wake.try_send(());
-        }),
-    )?;
+    let (wake, woken) = waker();
+    let engine = Engine::start(gpu, wake)?;
     let info = load(&engine, &args.model)?;
     let (sampling, drawn) = args.sampling.resolve(&info.defaults)?;
     if drawn {

@@ -3,17 +3,17 @@
 
 mod words;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use self::words::{check_cells, cost_words, questions, savings_words, size_words, table, verdict};
 use super::convert::ProgressLine;
 use super::elsewhere::keys;
 use super::generate::load;
-use super::{ModelArgs, models, print, say};
+use super::{ModelArgs, models, print, say, waker};
 use crate::compare::report::{csv_rated, html_of_runs};
 use crate::compare::{
     Asker, Begin, CellResult, Comparison, Cost, Journal, Kept, Line, Plan, Ran, Run, Summary, Target, samples,
@@ -83,21 +83,18 @@ pub fn run(args: &CompareArgs) -> Result<()> {
         }
         None => (None, Kept::default()),
     };
-    // What went wrong may go right today.
-    let answered = kept.cells.values().filter(|result| result.error.is_none());
-    let done: HashSet<String> = answered.map(|result| result.key.clone()).collect();
-    let run = Run::new(Arc::clone(&plan), &done);
+    let mut results = kept.take_answered(&plan);
+    let run = Run::new(Arc::clone(&plan), &results);
     if run.progress().done > 0 {
         say(&format!("{} of {} cells are there already", run.progress().done, run.progress().total));
     }
-    let results = if run.is_over() {
-        Vec::new()
-    } else {
-        let driver = Driver::new(args, &plan, journal.as_mut(), &run)?;
+    if !run.is_over() {
+        let driver = Driver::new(args, &plan, journal.as_mut())?;
         kept.runs.push(driver.ran.clone());
-        driver.drive(run)?
-    };
-    let all = in_order(&plan, kept.cells, results);
+        let new = driver.drive(run)?;
+        results.extend(new.into_iter().filter_map(|result| Some((result.number(&plan)?, result))));
+    }
+    let all: Vec<CellResult> = (0..plan.len()).filter_map(|number| results.remove(&number)).collect();
     let names: Vec<String> = plan.columns.iter().map(|column| column.name.clone()).collect();
     let summary = Summary::new(&names, &all, &kept.ratings);
     if let Some(path) = &args.csv {
@@ -132,22 +129,6 @@ fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).map_err(|e| Error::new("writing the report", e).at_path(path))?;
     say(&format!("written: {}", path.display()));
     Ok(())
-}
-
-/// Those of the plan, in its order; of what the file of results has besides, nothing is told.
-fn in_order(plan: &Plan, mut kept: HashMap<String, CellResult>, new: Vec<CellResult>) -> Vec<CellResult> {
-    let mut new: HashMap<(usize, usize, String), CellResult> =
-        new.into_iter().map(|r| ((r.row, r.repeat, r.column.clone()), r)).collect();
-    let result = |number: usize| {
-        let place = plan.place(number);
-        let at = (place.row, place.repeat, plan.columns[place.column].name.clone());
-        new.remove(&at).or_else(|| {
-            let mut result = kept.remove(&plan.cell(number).ok()?.key)?;
-            result.stand_at(place);
-            Some(result)
-        })
-    };
-    (0..plan.len()).filter_map(result).collect()
 }
 
 /// Asks the engine and servers, and keeps what comes.
@@ -196,23 +177,12 @@ impl Asker for Driver<'_> {
 }
 
 impl<'a> Driver<'a> {
-    fn new(args: &'a CompareArgs, plan: &Plan, journal: Option<&'a mut Journal>, run: &Run) -> Result<Self> {
+    fn new(args: &'a CompareArgs, plan: &Plan, journal: Option<&'a mut Journal>) -> Result<Self> {
         let gpu = Gpu::new(&args.model.gpu_options())?;
         calibration::apply_remembered(&gpu);
-        // One token in it is enough: after it every answer is looked at.
-        let (sender, woken) = mpsc::sync_channel(1);
-        let wake: Wake = Arc::new(move || {
-            let _ = sender.try_send(());
-        });
+        let (wake, woken) = waker();
         let summary = gpu.summary();
-        let begin = Begin {
-            ocelli: env!("CARGO_PKG_VERSION").to_owned(),
-            title: plan.comparison.title.clone(),
-            comparison: plan.comparison.print()?,
-            adapter: summary.name.clone(),
-            driver: summary.driver.clone(),
-            cells: run.progress().total,
-        };
+        let begin = Begin::new(plan, summary.name.clone(), summary.driver.clone())?;
         let engine = Engine::start(gpu.clone(), Arc::clone(&wake))?;
         let servers = HashMap::new();
         Ok(Self { args, journal, engine, servers, wake, woken, ran: Ran::now(begin) })

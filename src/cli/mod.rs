@@ -14,11 +14,14 @@ pub mod synth;
 pub mod trace;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver};
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 
+use crate::engine::Wake;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, GpuOptions};
 use crate::model::builtin;
@@ -219,6 +222,16 @@ pub fn run(cli: &Cli) -> Result<()> {
         Some(Command::Devices(args)) => devices::run(args),
         Some(Command::Synth(args)) => synth::run(args),
     }
+}
+
+/// Called after each event of an engine, and where it is noticed.
+pub(crate) fn waker() -> (Wake, Receiver<()>) {
+    // One token in it is enough: after it every answer is looked at.
+    let (sender, woken) = mpsc::sync_channel(1);
+    let wake = move || {
+        let _ = sender.try_send(());
+    };
+    (Arc::new(wake), woken)
 }
 
 /// Writes to standard output; a reader that went away is no error of ours.

@@ -71,16 +71,8 @@ impl SamplingArgs {
     /// # Errors
     /// A setting is out of its range.
     pub fn resolve(&self, defaults: &GenerationDefaults) -> Result<(Sampling, bool)> {
-        let defaults = Sampling {
-            temperature: if defaults.do_sample { defaults.temperature } else { 0.0 },
-            top_p: defaults.top_p,
-            top_k: defaults.top_k,
-            min_p: 0.0,
-            presence_penalty: 0.0,
-            repetition_penalty: defaults.repetition_penalty,
-            seed: 0,
-        };
-        let mut sampling = self.over(if self.greedy { Sampling::GREEDY } else { defaults })?;
+        let mut sampling =
+            self.over(if self.greedy { Sampling::GREEDY } else { Sampling::of_model(defaults) })?;
         let drawn = self.seed.is_none() && sampling.temperature > 0.0;
         if drawn {
             sampling.seed = SystemTime::now()
@@ -90,20 +82,9 @@ impl SamplingArgs {
         Ok((sampling, drawn))
     }
 
-    /// `sampling` with the flags in their places.
-    fn over(&self, mut sampling: Sampling) -> Result<Sampling> {
-        let set = |to: &mut f32, given: Option<f32>| {
-            if let Some(value) = given {
-                *to = value;
-            }
-        };
-        set(&mut sampling.temperature, self.temperature);
-        set(&mut sampling.top_p, self.top_p);
-        set(&mut sampling.min_p, self.min_p);
-        set(&mut sampling.presence_penalty, self.presence_penalty);
-        set(&mut sampling.repetition_penalty, self.repetition_penalty);
-        sampling.top_k = self.top_k.unwrap_or(sampling.top_k);
-        sampling.seed = self.seed.unwrap_or(sampling.seed);
+    /// `own` with the flags in their places.
+    fn over(&self, own: Sampling) -> Result<Sampling> {
+        let sampling = self.choosing().over(own);
         sampling.check().map_err(|e| e.help("`ocelli generate --help` says what the settings do"))?;
         Ok(sampling)
     }

@@ -54,11 +54,7 @@ impl Cost {
         for number in (0..plan.len()).step_by(step) {
             let Ok(cell) = plan.cell(number) else { continue };
             let fields = &cell.fields;
-            let range = fields.picture_size.as_ref().map(|size| image_tokens(size, image.factor()));
-            let config = match range {
-                Some(Ok(range)) => image.with_tokens(range, 1).unwrap_or(*image),
-                _ => *image,
-            };
+            let range = fields.picture_size.as_ref().and_then(|size| image_tokens(size, image.factor()).ok());
             let before = fields.before.iter().flatten();
             let pictures = before.clone().flat_map(|turn| &turn.pictures);
             let of_pictures: usize = pictures
@@ -66,10 +62,7 @@ impl Cost {
                 .filter_map(|name| {
                     *sizes.entry(name.clone()).or_insert_with(|| size_of(&plan.pictures, name))
                 })
-                .filter_map(|(width, height)| config.image_size(height, width).ok())
-                .map(|(height, width)| {
-                    (height / config.factor()) as usize * (width / config.factor()) as usize
-                })
+                .filter_map(|(width, height)| image.image_tokens(range, width, height))
                 .sum();
             let texts = before.map(|turn| turn.text.as_str());
             let texts = texts.chain(

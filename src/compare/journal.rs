@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::judge::Rating;
+use super::plan::Plan;
 use super::result::{Begin, CellResult, Line};
 use crate::error::{Error, Result};
 
@@ -30,6 +31,24 @@ pub struct Kept {
     pub cells: HashMap<String, CellResult>,
     /// Ratings by key.
     pub ratings: HashMap<String, Rating>,
+}
+
+impl Kept {
+    /// Takes out the cells of a plan that were answered, by number. What went wrong may go right the next time.
+    pub fn take_answered(&mut self, plan: &Plan) -> HashMap<usize, CellResult> {
+        let mut results = HashMap::new();
+        for number in 0..plan.len() {
+            if self.cells.is_empty() {
+                break;
+            }
+            let Ok(cell) = plan.cell(number) else { continue };
+            if let Some(mut result) = self.cells.remove(&cell.key).filter(|result| result.error.is_none()) {
+                result.stand_at(cell.place);
+                results.insert(number, result);
+            }
+        }
+        results
+    }
 }
 
 /// A run that wrote a file of results.

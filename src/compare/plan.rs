@@ -33,16 +33,13 @@ pub struct Place {
 }
 
 /// Who answers.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// A model on this machine; `None`: the one that is loaded.
-    Model(Option<String>, Option<RecipeName>),
+    Model(Option<String>, Option<Recipe>),
     /// A server's model.
     Server(String, String),
 }
-
-/// A recipe that can be sorted.
-pub type RecipeName = &'static str;
 
 impl Target {
     fn of(fields: &Fields) -> Self {
@@ -50,7 +47,7 @@ impl Target {
             (Some(server), Some(model)) => Self::Server(server.clone(), model.clone()),
             _ => {
                 let model = fields.model.clone().filter(|name| !name.is_empty());
-                Self::Model(model, fields.recipe.map(Recipe::name))
+                Self::Model(model, fields.recipe)
             }
         }
     }
@@ -59,7 +56,7 @@ impl Target {
     #[must_use]
     pub fn recipe(&self) -> Option<Recipe> {
         match self {
-            Self::Model(_, recipe) => recipe.and_then(|name| name.parse().ok()),
+            Self::Model(_, recipe) => *recipe,
             Self::Server(..) => None,
         }
     }

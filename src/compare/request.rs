@@ -43,16 +43,7 @@ pub fn server_request(fields: &Fields, pictures: &PictureFiles) -> Result<(Reque
     if fields.reference.is_some() {
         return refused("reference");
     }
-    let choosing = Choosing {
-        temperature: fields.temperature,
-        top_p: fields.top_p,
-        top_k: fields.top_k,
-        min_p: fields.min_p,
-        presence_penalty: fields.presence_penalty,
-        repetition_penalty: fields.repetition_penalty,
-        seed: fields.seed,
-    };
-    Ok((messages(fields, pictures)?, choosing))
+    Ok((messages(fields, pictures)?, choosing(fields)))
 }
 
 fn messages(fields: &Fields, pictures: &PictureFiles) -> Result<Request> {
@@ -80,26 +71,22 @@ fn messages(fields: &Fields, pictures: &PictureFiles) -> Result<Request> {
     Ok(request)
 }
 
+/// The settings given.
+fn choosing(fields: &Fields) -> Choosing {
+    Choosing {
+        temperature: fields.temperature,
+        top_p: fields.top_p,
+        top_k: fields.top_k,
+        min_p: fields.min_p,
+        presence_penalty: fields.presence_penalty,
+        repetition_penalty: fields.repetition_penalty,
+        seed: fields.seed,
+    }
+}
+
 /// The settings given over the model's own.
 fn sampling(fields: &Fields, defaults: &GenerationDefaults) -> Sampling {
-    let own = Sampling {
-        temperature: if defaults.do_sample { defaults.temperature } else { 0.0 },
-        top_p: defaults.top_p,
-        top_k: defaults.top_k,
-        min_p: 0.0,
-        presence_penalty: 0.0,
-        repetition_penalty: defaults.repetition_penalty,
-        seed: 0,
-    };
-    Sampling {
-        temperature: fields.temperature.unwrap_or(own.temperature),
-        top_p: fields.top_p.unwrap_or(own.top_p),
-        top_k: fields.top_k.unwrap_or(own.top_k),
-        min_p: fields.min_p.unwrap_or(own.min_p),
-        presence_penalty: fields.presence_penalty.unwrap_or(own.presence_penalty),
-        repetition_penalty: fields.repetition_penalty.unwrap_or(own.repetition_penalty),
-        seed: fields.seed.unwrap_or(own.seed),
-    }
+    choosing(fields).over(Sampling::of_model(defaults))
 }
 
 /// Pixels of a picture's area, from a side or `WIDTHxHEIGHT`.

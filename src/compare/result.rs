@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::judge::{Rating, Verdict};
-use super::plan::Place;
+use super::plan::{Place, Plan};
 use crate::engine::{PictureReport, RemoteSummary, Score, StopReason, Summary};
+use crate::error::Result;
 
 /// What came of a cell.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -166,6 +167,13 @@ impl CellResult {
         (self.row, self.repeat)
     }
 
+    /// Its number in the plan; `None`: the plan has no column of that name.
+    #[must_use]
+    pub fn number(&self, plan: &Plan) -> Option<usize> {
+        let column = plan.columns.iter().position(|column| column.name == self.column)?;
+        Some(plan.number(Place { row: self.row, repeat: self.repeat, column }))
+    }
+
     /// Takes over where the cell of this key stands now: the file may have been changed since.
     pub fn stand_at(&mut self, place: Place) {
         (self.row, self.repeat) = (place.row, place.repeat);
@@ -205,4 +213,21 @@ pub struct Begin {
     pub driver: String,
     /// Cells in all.
     pub cells: usize,
+}
+
+impl Begin {
+    /// Of this plan on a device, with this program.
+    ///
+    /// # Errors
+    /// The comparison holds what TOML cannot.
+    pub fn new(plan: &Plan, adapter: String, driver: String) -> Result<Self> {
+        Ok(Self {
+            ocelli: env!("CARGO_PKG_VERSION").to_owned(),
+            title: plan.comparison.title.clone(),
+            comparison: plan.comparison.print()?,
+            adapter,
+            driver,
+            cells: plan.len(),
+        })
+    }
 }

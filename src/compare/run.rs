@@ -2,7 +2,7 @@
 //! whenever somebody looks ([`Run::poll`]); nothing here waits. Cells of one model run together; models take turns in the order
 //! of their columns; servers answer meanwhile.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::TryRecvError;
 use std::time::Instant;
@@ -127,9 +127,9 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run of all cells whose key is not in `done`.
+    /// A run of all cells but those of these numbers, which are finished.
     #[must_use]
-    pub fn new(plan: Arc<Plan>, done: &HashSet<String>) -> Self {
+    pub fn new<T>(plan: Arc<Plan>, done: &HashMap<usize, T>) -> Self {
         let targets = plan.targets();
         let mut todo = vec![VecDeque::new(); targets.len()];
         let of_column: Vec<usize> = plan
@@ -137,15 +137,10 @@ impl Run {
             .iter()
             .map(|column| targets.iter().position(|target| *target == column.target).unwrap_or(0))
             .collect();
-        let mut finished = 0;
-        for number in 0..plan.len() {
-            if !done.is_empty() && plan.cell(number).is_ok_and(|cell| done.contains(&cell.key)) {
-                finished += 1;
-            } else {
-                todo[of_column[plan.place(number).column]].push_back(number);
-            }
+        for number in (0..plan.len()).filter(|number| !done.contains_key(number)) {
+            todo[of_column[plan.place(number).column]].push_back(number);
         }
-        let progress = Progress { done: finished, failed: 0, total: plan.len() };
+        let progress = Progress { done: done.len(), failed: 0, total: plan.len() };
         Self {
             plan,
             targets,

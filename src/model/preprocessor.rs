@@ -166,6 +166,14 @@ impl PreprocessorConfig {
         Ok(self)
     }
 
+    /// Image tokens of a picture of this size, within the limits of `range` where one is given; `None`: it is refused.
+    #[must_use]
+    pub fn image_tokens(self, range: Option<TokenRange>, width: u32, height: u32) -> Option<usize> {
+        let config = range.map_or(Ok(self), |range| self.with_tokens(range, 1)).ok()?;
+        let (height, width) = config.image_size(height, width).ok()?;
+        Some((height / config.factor()) as usize * (width / config.factor()) as usize)
+    }
+
     /// [`smart_resize`] of a picture of `height` × `width` pixels.
     ///
     /// # Errors

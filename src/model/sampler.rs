@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::config::GenerationDefaults;
 use super::linear::{MAX_BATCH, word};
 use super::text_decoder::RowInfo;
 use crate::error::{Error, Result};
@@ -38,6 +39,18 @@ impl Sampling {
         repetition_penalty: 1.0,
         seed: 0,
     };
+
+    /// As the model's authors suggest; without a seed and penalties of theirs.
+    #[must_use]
+    pub fn of_model(defaults: &GenerationDefaults) -> Self {
+        Self {
+            temperature: if defaults.do_sample { defaults.temperature } else { 0.0 },
+            top_p: defaults.top_p,
+            top_k: defaults.top_k,
+            repetition_penalty: defaults.repetition_penalty,
+            ..Self::GREEDY
+        }
+    }
 
     /// # Errors
     /// A setting is out of its range; the message names it.

@@ -56,6 +56,20 @@ fn number(value: f32) -> Value {
 }
 
 impl Choosing {
+    /// `own` with what is chosen in its place.
+    #[must_use]
+    pub fn over(&self, own: Sampling) -> Sampling {
+        Sampling {
+            temperature: self.temperature.unwrap_or(own.temperature),
+            top_p: self.top_p.unwrap_or(own.top_p),
+            top_k: self.top_k.unwrap_or(own.top_k),
+            min_p: self.min_p.unwrap_or(own.min_p),
+            presence_penalty: self.presence_penalty.unwrap_or(own.presence_penalty),
+            repetition_penalty: self.repetition_penalty.unwrap_or(own.repetition_penalty),
+            seed: self.seed.unwrap_or(own.seed),
+        }
+    }
+
     fn write(&self, to: &mut Map<String, Value>) {
         let mut put = |name: &str, value: Option<Value>| {
             if let Some(value) = value {

@@ -136,7 +136,8 @@ impl Comparing {
         let Some(plan) = self.plan.clone() else { return };
         let mut numbers: Vec<usize> = self.results.keys().copied().collect();
         numbers.sort_unstable();
-        let results = numbers.iter().filter_map(|n| self.results.get(n).cloned()).collect();
+        let results =
+            numbers.iter().filter_map(|n| self.results.get(n).map(|result| (**result).clone())).collect();
         self.send(Job::Report(plan, results, self.ratings.clone(), path), wake);
     }
 
@@ -168,7 +169,7 @@ impl Comparing {
                     self.changes += 1;
                     self.looking.page = 0;
                     self.plan = Some(prepared.plan);
-                    self.rates = Rates::of(prepared.results.values()).or(self.rates);
+                    self.rates = Rates::of(prepared.results.values().map(Arc::as_ref)).or(self.rates);
                     self.began = prepared.run.as_ref().map(|run| (Instant::now(), run.progress().done));
                     (self.results, self.ratings, self.run) =
                         (prepared.results, prepared.ratings, prepared.run);
@@ -229,7 +230,7 @@ impl Comparing {
             self.finished(result);
         }
         if any && self.run.as_ref().is_some_and(Run::is_over) {
-            self.rates = Rates::of(self.results.values()).or(self.rates);
+            self.rates = Rates::of(self.results.values().map(Arc::as_ref)).or(self.rates);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The thread that lays comparisons out, reads and writes their files, and keeps results: nothing of it makes a frame late.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -67,7 +67,7 @@ pub struct Prepared {
     /// The plan.
     pub plan: Arc<Plan>,
     /// Finished cells by number.
-    pub results: HashMap<usize, CellResult>,
+    pub results: HashMap<usize, Arc<CellResult>>,
     /// Ratings by key.
     pub ratings: HashMap<String, Rating>,
     /// The run of what is missing, where it was wanted.
@@ -181,34 +181,17 @@ fn prepare(
         let (mut opened, found) = Journal::open(place)?;
         kept = found;
         if runs {
-            opened.add(&Line::Begin(Begin {
-                ocelli: env!("CARGO_PKG_VERSION").to_owned(),
-                title: plan.comparison.title.clone(),
-                comparison: plan.comparison.print()?,
-                adapter: device.0,
-                driver: device.1,
-                cells: plan.len(),
-            }))?;
+            opened.add(&Line::Begin(Begin::new(&plan, device.0, device.1)?))?;
         }
         *journal = Some(opened);
     }
     if anew {
         kept.cells.clear();
     }
-    let mut results = HashMap::new();
-    for number in 0..plan.len() {
-        if kept.cells.is_empty() {
-            break;
-        }
-        let Ok(cell) = plan.cell(number) else { continue };
-        if let Some(mut result) = kept.cells.remove(&cell.key) {
-            result.stand_at(cell.place);
-            results.insert(number, result);
-        }
-    }
+    let results = kept.take_answered(&plan);
     let missing = plan.len() - results.len();
-    let done: HashSet<String> = results.values().map(|result| result.key.clone()).collect();
-    let run = runs.then(|| Run::new(Arc::clone(&plan), &done));
+    let run = runs.then(|| Run::new(Arc::clone(&plan), &results));
+    let results = results.into_iter().map(|(number, result)| (number, Arc::new(result))).collect();
     Ok(Prepared { plan, results, ratings: kept.ratings, run, missing })
 }
 
