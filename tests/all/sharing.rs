@@ -54,19 +54,23 @@ fn what_begins_together_shares_its_prompt_and_encodes_its_picture_once() {
 
 #[test]
 fn a_question_in_front_does_not_wait_for_all_that_is_in_the_background() {
-    let engine = start("ladder", Recipe::Int8Hu, ROOM);
+    let engine = start("ladder", Recipe::Int8Hu, LoadOptions { context: 4096, ..ROOM });
     let case = Case::read("ladder", "text");
-    let background = |_| engine.ask(Request { background: true, ..greedy(&case, 40) });
+    // Long ones: a busy machine takes a while to make the prompt of the question in front.
+    let background = |_| engine.ask(Request { background: true, ..greedy(&case, 300) });
     let behind: Vec<Answer> = (0..24).map(background).collect();
-    // All of their prompts are made and wait.
-    let waits = |answer: &Answer| matches!(answer.events.recv(), Ok(AnswerEvent::Prepared { .. }));
-    assert!(waits(&behind[0]));
+    // One of them has begun; which, is as chance has it: prompts are made on threads.
+    let has_begun = |answer: &Answer| answer.events.try_recv().is_ok();
+    while !behind.iter().any(has_begun) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
     let front = engine.ask(greedy(&case, 2));
     assert_eq!(ids(&collect(&front)).len(), 2);
     let left = behind
         .iter()
         .filter(|answer| !answer.events.try_iter().any(|event| matches!(event, AnswerEvent::Finished(_))));
     assert!(left.count() >= 8, "it came after nearly all of them");
+    behind.iter().for_each(|answer| answer.cancel.cancel());
 }
 
 /// A generator of numbers for schedules: repeatable, and good enough for them.
