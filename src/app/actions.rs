@@ -70,6 +70,8 @@ pub enum Action {
     ToggleHistory,
     /// The settings, there or not.
     ToggleSettings,
+    /// What every token cost, there or not.
+    Costs,
     /// The prompt and its tokens.
     ShowPrompt,
     /// Everything larger.
@@ -179,6 +181,7 @@ pub const TABLE: &[Row] = rows! {
     Chat, 1: PreviousChat, previous_chat, Some(command(Key::PageUp));
     Chat, 0: NextChat, next_chat, Some(command(Key::PageDown));
     View, 0: Compare, side_by_side, Some(command(Key::T));
+    View, 0: Costs, costs, Some(command(Key::J));
     View, 1: Search, search_all, Some(command(Key::F));
     View, 0: Palette, palette, Some(command(Key::K));
     View, 0: Shortcuts, shortcuts, Some(plain(Key::F1));

@@ -147,6 +147,7 @@ impl WindowApp {
             Command::SaveServer(before, server, key) => state.save_server(before.as_deref(), *server, key),
             Command::RemoveServer(base_url) => state.elsewhere.remove(&base_url),
             Command::ForgetKey(base_url) => state.elsewhere.forget_key(&base_url),
+            Command::Costs(command) => self.costs_command(ctx, frame, command),
             Command::Compare(command) => self.compare(ctx, frame, command),
             Command::SetLanguage(language) => {
                 self.preferences.language = Some(language);
@@ -247,6 +248,7 @@ impl WindowApp {
                 *shown = !*shown;
             }
             Action::ToggleSettings => self.preferences.settings_open = !self.preferences.settings_open,
+            Action::Costs => self.preferences.costs_open = !self.preferences.costs_open,
             Action::ShowPrompt => state.make_preview(backend),
             Action::ZoomIn => zoom_by(ctx, ZOOM_STEP),
             Action::ZoomOut => zoom_by(ctx, -ZOOM_STEP),

@@ -12,6 +12,7 @@ use super::chat::{AnswerDetails, Editing, QuestionDetails, details, units};
 use super::command::{Command, Look};
 use super::comparing_ui::CompareCommand;
 use super::composer_ui::obstacle_text;
+use super::costs::{CostsCommand, CostsView, count, tokens_ui};
 use super::grounding_ui;
 use super::markdown_ui::Markdown;
 use super::message_list::{MessageList, ScrollTo};
@@ -41,6 +42,8 @@ pub(super) struct ChatView {
     pub marked: Option<MessageId>,
     /// Answers are shown as the text they are.
     pub as_text: bool,
+    /// How costs are looked at.
+    pub costs: CostsView,
 }
 
 impl ChatView {
@@ -290,7 +293,17 @@ fn answer_ui(
                 ui.add(Label::new(RichText::new(&about.thinking).small().weak()).selectable(true).wrap());
             });
         }
-        if view.as_text {
+        let pieces = match view.costs.metric {
+            // The tokens of a text that was changed are not its own.
+            Some(_) if !about.is_edited => state.costs_of(entry.id),
+            _ => Vec::new(),
+        };
+        if view.costs.metric.is_some() && pieces.is_empty() && !is_coming {
+            commands.push(Command::Costs(CostsCommand::Want(entry.id)));
+        }
+        if let Some(metric) = view.costs.metric.filter(|_| count(&pieces) > 0) {
+            tokens_ui(ui, entry, &pieces, metric, &mut view.costs, t);
+        } else if view.as_text {
             ui.add(Label::new(entry.text.as_str()).selectable(true).wrap());
         } else if !entry.text.is_empty() {
             view.markdown.show(ui, entry.id.0, &entry.text);
@@ -348,6 +361,9 @@ fn answer_buttons(ui: &mut Ui, state: &State, entry: &Entry, t: &Texts, commands
         }
         if style::quiet_button(ui, t.edit, t.edit_answer_hint, true).clicked() {
             commands.push(Command::Edit(entry.id));
+        }
+        if style::quiet_button(ui, t.costs_of_answer, t.costs_of_answer_hint, true).clicked() {
+            commands.push(Command::Costs(CostsCommand::Open(entry.id)));
         }
         if style::quiet_button(ui, t.compare_from_here, t.compare_from_hint, true).clicked() {
             commands.push(Command::Compare(CompareCommand::From(entry.id)));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::actions::Action;
 use super::chat::Hash;
 use super::comparing_ui::CompareCommand;
+use super::costs::CostsCommand;
 use super::models::Work;
 use super::texts::Language;
 use crate::chat::history::ConversationId;
@@ -125,6 +126,8 @@ pub enum Command {
     RemoveServer(String),
     /// Forget the key of the server of this address.
     ForgetKey(String),
+    /// Something about what answers cost.
+    Costs(CostsCommand),
     /// Something about a comparison.
     Compare(CompareCommand),
     /// Speak another language.

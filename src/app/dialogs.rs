@@ -11,6 +11,8 @@ use super::command::Look;
 use super::texts::texts;
 use crate::chat::history::ConversationId;
 use crate::chat::transfer::Format;
+use crate::chat::tree::MessageId;
+use crate::costs::write::Form;
 use crate::error::{Error, Result};
 
 /// A dialog that is gone sooner than a person can close it never appeared.
@@ -37,6 +39,10 @@ pub(super) enum Chosen {
     Nothing(Error),
     /// Where to write a picture with its boxes.
     Annotated(Look, PathBuf),
+    /// Where to write what answers cost.
+    Costs(Form, Vec<MessageId>, PathBuf),
+    /// Where to write a picture of the panel of costs.
+    CostsPicture(PathBuf),
     /// A comparison to read.
     Comparison(PathBuf),
     /// Where to write the comparison.
@@ -231,6 +237,35 @@ impl Dialogs {
         let answer = dialog.save_file();
         self.show(ctx, async move {
             answer.await.map(|file| Chosen::Export(conversation, format, file.path().to_path_buf()))
+        });
+    }
+
+    /// Asks where to write what answers cost in a form or, without one, a picture of the panel.
+    pub fn choose_costs(
+        &mut self,
+        ctx: &Context,
+        parent: &(impl HasWindowHandle + HasDisplayHandle),
+        what: Option<(Form, Vec<MessageId>)>,
+    ) {
+        let ending = match what.as_ref().map(|(form, _)| form) {
+            Some(Form::Trace) => "json",
+            Some(Form::Csv) => "csv",
+            Some(Form::JsonLines) => "jsonl",
+            Some(Form::Svg(_)) => "svg",
+            None => "png",
+        };
+        let dialog = rfd::AsyncFileDialog::new()
+            .set_title(texts(ctx).costs)
+            .set_parent(parent)
+            .set_file_name(format!("tokens.{ending}"))
+            .add_filter(ending, &[ending]);
+        let answer = dialog.save_file();
+        self.show(ctx, async move {
+            let path = answer.await?.path().to_path_buf();
+            Some(match what {
+                Some((form, answers)) => Chosen::Costs(form, answers, path),
+                None => Chosen::CostsPicture(path),
+            })
         });
     }
 

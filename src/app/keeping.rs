@@ -139,6 +139,7 @@ impl WindowApp {
         self.meter.report();
         self.state.poll(&mut *self.backend, Instant::now());
         self.state.settle_all();
+        self.state.keep_all_costs();
         self.state.keep_settings();
         self.preferences.settings.clone_from(&self.state.usual_settings);
         self.preferences.servers.clone_from(&self.state.elsewhere.servers);

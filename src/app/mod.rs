@@ -17,6 +17,7 @@ mod comparing_ui;
 mod comparisons;
 mod composer_ui;
 mod composition;
+pub mod costs;
 mod device_loss;
 mod dialogs;
 mod empty_ui;
@@ -62,6 +63,7 @@ pub use chat::{
 pub use command::{Command, Look};
 pub use comparing_ui::CompareCommand;
 pub use composition::Composition;
+pub use costs::CostsCommand;
 pub use opening::{Places, WindowOptions, run};
 pub use preferences::{Preferences, Preset, WindowPlace};
 pub use progress::{Progress, Stage};

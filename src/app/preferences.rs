@@ -7,6 +7,7 @@ use egui::ThemePreference;
 
 use super::settings::Settings;
 use super::texts::Language;
+use crate::costs::colour::Metric;
 use crate::remote::Server;
 
 /// Settings under a name.
@@ -48,6 +49,12 @@ pub struct Preferences {
     pub history_width: f32,
     /// Width of the settings, points.
     pub settings_width: f32,
+    /// The panel of costs is there.
+    pub costs_open: bool,
+    /// Its height, points.
+    pub costs_height: f32,
+    /// What tokens of answers are coloured by; `None`: not at all.
+    pub colour_by: Option<Metric>,
     /// Answers are shown as Markdown; otherwise as the text they are.
     pub markdown: bool,
     /// The model opened last.
@@ -74,6 +81,9 @@ impl Default for Preferences {
             settings_open: false,
             history_width: 230.0,
             settings_width: 310.0,
+            costs_open: false,
+            costs_height: 300.0,
+            colour_by: None,
             markdown: true,
             last_model: None,
             settings: Settings::default(),

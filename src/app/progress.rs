@@ -91,6 +91,7 @@ impl Progress {
         match event {
             AnswerEvent::Prepared { prompt_tokens, .. } => self.prompt_tokens = *prompt_tokens,
             &AnswerEvent::Vision { index, done, total } => self.stage = Stage::Vision { index, done, total },
+            AnswerEvent::Encoded { .. } | AnswerEvent::Chunk { .. } => {}
             AnswerEvent::Picture(PictureReport { vision_secs, .. }) => {
                 self.pictures_done.0 += 1;
                 self.pictures_done.1 += usize::from(vision_secs.is_none());

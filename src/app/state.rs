@@ -4,6 +4,7 @@
 mod answers;
 mod attachments;
 mod comparisons;
+mod costs;
 mod elsewhere;
 mod library;
 mod messages;
@@ -31,6 +32,7 @@ use crate::model::recipe::Recipe;
 
 pub use answers::Obstacle;
 pub use attachments::ReadFile;
+pub use costs::Shelf;
 pub use elsewhere::{Elsewhere, ModelList};
 pub use library::News;
 pub use messages::{Undo, Undoable};
@@ -173,6 +175,8 @@ pub struct State {
     pub shows_comparison: bool,
     /// What there is to tell of it.
     pub(super) comparison_news: Vec<Told>,
+    /// What answers cost.
+    pub shelf: Shelf,
     recipe: Option<Recipe>,
     context: usize,
     waiting: Vec<answers::Waiting>,
@@ -214,6 +218,7 @@ impl State {
             comparing: None,
             shows_comparison: false,
             comparison_news: Vec::new(),
+            shelf: Shelf::default(),
             recipe,
             context,
             waiting: Vec::new(),

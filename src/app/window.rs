@@ -16,6 +16,7 @@ use super::columns_ui::Choices;
 use super::command::Command;
 use super::comparing_ui::{ComparingView, comparing_ui};
 use super::composition::Composition;
+use super::costs::{CostsCommand, CostsFiles, panel_ui};
 use super::device_loss::DeviceWatch;
 use super::dialogs::{Chosen, Dialogs};
 use super::frame_meter::FrameMeter;
@@ -39,6 +40,7 @@ use super::{
 use crate::chat::history::ConversationId;
 use crate::chat::store::Store;
 use crate::chat::transfer::Format;
+use crate::clock;
 use crate::error::Result;
 use crate::model::builtin;
 
@@ -48,6 +50,9 @@ pub(super) const WAKE_DELAY: Duration = Duration::from_millis(8);
 const NARROW: f32 = 640.0;
 /// While something is under way, its times are drawn anew this often, even if nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
+/// Heights that the conversation and the panel of costs have at least, points.
+const LEAST_CHAT: f32 = 120.0;
+const LEAST_COSTS: f32 = 170.0;
 /// The window's contents, on any backend: eframe draws it on the screen, tests without one.
 pub struct WindowApp {
     /// What is true.
@@ -68,6 +73,7 @@ pub struct WindowApp {
     pub(super) chat_view: ChatView,
     pub(super) settings_view: SettingsView,
     pub(super) prompt_view: PromptView,
+    pub(super) costs_files: CostsFiles,
     pub(super) comparing_view: ComparingView,
     /// The models of this machine.
     pub models: Models,
@@ -153,6 +159,7 @@ impl WindowApp {
             chat_view: ChatView::default(),
             settings_view: SettingsView::default(),
             prompt_view: PromptView::default(),
+            costs_files: CostsFiles::default(),
             comparing_view: ComparingView::default(),
             models,
             models_view: ModelsView::default(),
@@ -221,6 +228,7 @@ impl WindowApp {
             Chosen::Export(conversation, format, to) => self.state.export(conversation, format, to),
             Chosen::Import(from) => self.state.import(from),
             Chosen::Annotated(look, to) => self.write_annotated(&look, to),
+            Chosen::Costs(..) | Chosen::CostsPicture(_) => self.costs_chosen(chosen),
             Chosen::Comparison(_)
             | Chosen::SaveComparison(_)
             | Chosen::Report(_)
@@ -320,6 +328,7 @@ impl eframe::App for WindowApp {
         }
         self.pictures.poll(ctx, &mut self.state);
         self.state.poll(&mut *self.backend, Instant::now());
+        self.poll_costs(ctx);
         self.tell_of_comparison(ctx);
         self.keep(ctx, Instant::now());
         if self.state.model_info().is_some()
@@ -339,6 +348,7 @@ impl eframe::App for WindowApp {
             return;
         }
         let now = Instant::now();
+        let begin_ns = clock::now_ns();
         let busy = self.state.is_busy();
         self.meter.frame(now, busy);
         if let Some(started) = self.started.take() {
@@ -359,11 +369,12 @@ impl eframe::App for WindowApp {
         drop_overlay(&ctx);
         for command in commands {
             // A picture that is asked for in each frame until it is there is no reason for another frame.
-            if !matches!(command, Command::WantPicture(_)) {
+            if !matches!(command, Command::WantPicture(_) | Command::Costs(CostsCommand::Want(_))) {
                 ctx.request_repaint();
             }
             self.run_command(&ctx, frame, command);
         }
+        self.state.drawn(begin_ns, clock::now_ns());
         self.send_jobs();
         if self.state.is_busy() {
             ctx.request_repaint_after(TICK);
@@ -431,6 +442,7 @@ impl WindowApp {
             }
             composer_ui::composer_ui(ui, &mut self.state, &self.pictures, &mut self.composition, commands);
         });
+        self.costs_panel(ui, commands);
         let rows = (
             self.state.progress().is_some(),
             self.state.notices.len()
@@ -460,6 +472,29 @@ impl WindowApp {
                 chat_ui::chat_ui(ui, &mut self.state, &mut self.chat_view, &self.pictures, to, commands);
             }
         });
+    }
+
+    fn costs_panel(&mut self, ui: &mut Ui, commands: &mut Vec<Command>) {
+        let view = &mut self.chat_view.costs;
+        view.metric = self.preferences.colour_by;
+        let most = (ui.available_height() - LEAST_CHAT).max(LEAST_COSTS);
+        let mut open = self.preferences.costs_open;
+        let margin = panel_frame(ui).total_margin().sum().y;
+        let (height, state) = (&mut self.preferences.costs_height, &self.state);
+        let mut wishes = Vec::new();
+        let mut stays = true;
+        Panel::bottom("costs")
+            .frame(panel_frame(ui))
+            .resizable(true)
+            .default_size(height.clamp(LEAST_COSTS, most))
+            .size_range(LEAST_COSTS..=most)
+            .show_collapsible(ui, &mut open, |ui| {
+                *height = ui.max_rect().height() + margin;
+                stays = panel_ui(ui, state, view, &mut wishes);
+            });
+        commands.extend(wishes.into_iter().map(Command::Costs));
+        self.preferences.colour_by = view.metric;
+        self.preferences.costs_open = open && stays;
     }
 
     fn comparison_panels(&mut self, ui: &mut Ui, now: Instant, commands: &mut Vec<Command>) {

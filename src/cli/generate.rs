@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -10,12 +11,15 @@ use super::sampling::{SamplingArgs, check_max_tokens};
 use super::{ModelArgs, elsewhere, print, print_json, say};
 use crate::chat::message::{ImageSource, Message, Part, Role, VideoSource};
 use crate::chat::openai::parse_conversation;
+use crate::chat::transfer::write_file;
+use crate::costs::write::Form;
+use crate::costs::{About, Costs, Ledger};
 use crate::engine::{
     AnswerEvent, Engine, LoadEvent, LoadRequest, ModelInfo, Request, Speculation, StopReason, Summary,
     TokenEvent,
 };
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, measure_read_bandwidth};
 use crate::model::convert::{Progress, Stage};
 use crate::model::picture::check_file;
 use crate::model::preprocessor::TokenRange;
@@ -95,6 +99,11 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "NAME", requires = "server")]
     pub server_model: Option<String>,
 
+    /// Also write what every token cost to a file: .json is a trace that ui.perfetto.dev opens, .csv a table, .jsonl a JSON object a
+    /// line, .svg a plot of latencies
+    #[arg(long, value_name = "FILE", conflicts_with = "server")]
+    pub trace_out: Option<PathBuf>,
+
     /// Print one JSON object with text, tokens, log-probabilities and times instead of the text
     #[arg(long)]
     pub json: bool,
@@ -108,10 +117,13 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     // What is wrong with the arguments is said before minutes go into loading.
     let mut request = request(args)?;
     args.sampling.check()?;
+    let form = args.trace_out.as_deref().map(Form::of_path).transpose()?;
     if let (Some(url), Some(model)) = (&args.server, &args.server_model) {
         return elsewhere::run(args, url, model, request);
     }
     let gpu = Gpu::new(&args.model.gpu_options())?;
+    // Beside nothing else, and only where it is of use.
+    let bandwidth = form.map(|_| measure_read_bandwidth(&gpu)).transpose()?;
     let engine = Engine::start(gpu, Arc::new(|| {}))?;
     let info = load(&engine, &args.model)?;
     let (sampling, seed_drawn) = args.sampling.resolve(&info.defaults)?;
@@ -120,9 +132,14 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     if seed_drawn {
         say(&format!("seed {}", sampling.seed));
     }
+    let about = About { bandwidth_gb_s: bandwidth.map(|rate| rate as f32), ..About::from(&info) };
+    let mut ledger = Ledger::new(about, Instant::now(), 0);
     let answer = engine.ask(request);
     let mut told = Told::default();
     for event in &answer.events {
+        if form.is_some() {
+            ledger.see(&event);
+        }
         match event {
             AnswerEvent::Token(token) => {
                 if !args.json {
@@ -145,6 +162,9 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
             }
             AnswerEvent::Prepared { prompt_text, .. } => told.prompt_text = prompt_text.to_string(),
             AnswerEvent::Finished(summary) => {
+                if let (Some(path), Some(form)) = (&args.trace_out, form) {
+                    write_costs(path, form, ledger.into_costs())?;
+                }
                 if args.json {
                     return print_json(&report(&info, &told, &summary, &sampling));
                 }
@@ -160,6 +180,13 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         }
     }
     Err(Error::new("answering", "the engine stopped without a word").help("please report this"))
+}
+
+fn write_costs(path: &Path, form: Form, costs: Costs) -> Result<()> {
+    let text = form.text(&[costs])?;
+    write_file(path, "writing what it cost", text.as_bytes())?;
+    say(&format!("what it cost is in {}", path.display()));
+    Ok(())
 }
 
 #[derive(Default)]

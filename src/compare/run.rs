@@ -407,7 +407,10 @@ impl Run {
                 }
             };
             match event {
-                AnswerEvent::Prepared { .. } | AnswerEvent::Thinking(_) => {}
+                AnswerEvent::Prepared { .. }
+                | AnswerEvent::Encoded { .. }
+                | AnswerEvent::Chunk { .. }
+                | AnswerEvent::Thinking(_) => {}
                 AnswerEvent::Vision { .. } => under_way.stage = Stage::Pictures,
                 AnswerEvent::Picture(report) => under_way.pictures.push(report),
                 AnswerEvent::Prefill { done, total, .. } => {

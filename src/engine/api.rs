@@ -16,6 +16,7 @@ use crate::model::prompt::VideoPrompt;
 use crate::model::recipe::Recipe;
 use crate::model::sampler::{Sampling, TokenRecord};
 use crate::model::source::Wanted;
+use crate::model::tokenizer::Tokenizer;
 
 /// Stops one piece of work when asked; cloned freely.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +88,16 @@ pub struct ModelInfo {
     pub takes_clips: bool,
     /// What was odd about the files when they were converted just now, or was taken for what they lack; one sentence each.
     pub notes: Vec<String>,
+    /// Bytes of weights that a step reads.
+    pub weights_bytes_per_step: usize,
+    /// Bytes the KV cache takes for a token of context, in all layers.
+    pub kv_bytes_per_token: usize,
+    /// The adapter it runs on.
+    pub adapter: String,
+    /// Has the adapter timestamps? Otherwise steps are timed from submitting to reading.
+    pub has_timestamps: bool,
+    /// Its tokens' texts.
+    pub tokenizer: Arc<Tokenizer>,
     /// How pictures and clips are resized: what one will cost is known before it is sent.
     pub preprocessors: Preprocessors,
 }
@@ -164,6 +175,9 @@ pub struct Request {
     pub messages: Vec<Message>,
     /// Text that the answer begins with; the model goes on from its end. It is no part of the answer's events.
     pub answer_start: Option<String>,
+    /// Tokens that the answer begins with, behind [`Request::answer_start`]: what the model had said, exactly, so that the cache has them.
+    /// They are no part of the answer's events; the end of a character that they began with is.
+    pub answer_ids: Vec<u32>,
     /// Tools offered to the model, in the template's own form (a JSON array).
     pub tools: Option<serde_json::Value>,
     /// How tokens are chosen.
@@ -199,6 +213,7 @@ impl Request {
         Self {
             messages,
             answer_start: None,
+            answer_ids: Vec::new(),
             tools: None,
             sampling: Sampling::GREEDY,
             max_tokens: None,
@@ -232,6 +247,17 @@ pub struct PictureReport {
     pub vision_secs: Option<f64>,
 }
 
+/// What came between a step and the one before it, or with it: why it may have taken longer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Disturbance {
+    /// Kernels were compiled.
+    pub compiled: bool,
+    /// The session's cache grew by a page.
+    pub grew_page: bool,
+    /// A piece of another prompt, or a picture, ran on the device.
+    pub interrupted: bool,
+}
+
 /// One token of an answer.
 #[derive(Clone, Debug)]
 pub struct TokenEvent {
@@ -239,9 +265,17 @@ pub struct TokenEvent {
     pub text: String,
     /// The token and what it was chosen from.
     pub record: TokenRecord,
-    /// When its step ran on the device. Tokens of one verify pass divide its time among them, so that the times of all
+    /// When its step was where. Tokens of one verify pass divide its time on the device among them, so that the times of all
     /// tokens add up to the device's.
     pub times: StepTimes,
+    /// When its text was there, nanoseconds of [`crate::clock`].
+    pub decoded_ns: u64,
+    /// Bytes its step had to read at least: weights, and the keys and values of its sessions. Tokens of one verify pass divide them.
+    pub bytes: u64,
+    /// What came between.
+    pub disturbance: Disturbance,
+    /// The last piece of the prompt and this token were one step.
+    pub ends_prefill: bool,
     /// Sessions in that step.
     pub batch: usize,
     /// Was it guessed beforehand, and the guess found right? It cost a row of a pass that ran anyway.
@@ -423,6 +457,22 @@ pub enum AnswerEvent {
         total: usize,
         /// Reused.
         reused: usize,
+    },
+    /// A frame of a picture or clip has gone through the vision tower.
+    Encoded {
+        /// The picture's number.
+        index: usize,
+        /// When.
+        times: StepTimes,
+    },
+    /// A piece of the prompt is in the cache.
+    Chunk {
+        /// Its first token's place.
+        first: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// When. Those of the last piece are its token's, too.
+        times: StepTimes,
     },
     /// A token.
     Token(Box<TokenEvent>),

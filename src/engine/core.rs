@@ -37,6 +37,8 @@ struct Running {
     slots: [Option<Box<Session>>; MAX_BATCH],
     steps: Steps,
     ring: ReadbackRing,
+    /// For what is only timed.
+    times_ring: ReadbackRing,
     next_id: u64,
 }
 
@@ -151,6 +153,11 @@ impl Core {
             image_tokens: front_end.image_tokens(),
             takes_pictures: front_end.takes_pictures,
             takes_clips: front_end.takes_pictures && front_end.preprocessors.video().is_ok(),
+            weights_bytes_per_step: model.text.bytes_per_step(),
+            kv_bytes_per_token: model.kv_bytes_per_token(),
+            adapter: self.gpu.adapter_name().to_owned(),
+            has_timestamps: self.gpu.has_timestamps(),
+            tokenizer: front_end.tokenizer.clone(),
             preprocessors: front_end.preprocessors,
             notes: source.notes,
         };
@@ -160,6 +167,7 @@ impl Core {
             slots: Default::default(),
             steps: Steps::default(),
             ring: Recorder::record_ring(Sampler::records_bytes()),
+            times_ring: Recorder::record_ring(0),
             front_end: Arc::new(front_end),
             model,
             next_id: 0,
@@ -264,7 +272,11 @@ impl Running {
         }
         // What the answer begins with counts as said, for the penalty on what was said before.
         let said = request.answer_start.as_deref().unwrap_or_default();
-        let said = self.front_end.tokenizer.encode_plain(said)?;
+        let mut said = self.front_end.tokenizer.encode_plain(said)?;
+        said.extend(&request.answer_ids);
+        let mut detokenizer = Detokenizer::new(self.front_end.tokenizer.clone(), true);
+        // A character that the given tokens began with goes on.
+        request.answer_ids.iter().for_each(|&id| drop(detokenizer.push(id)));
         let tokens = [prepared.prompt.input_ids.as_slice(), given].concat();
         prepared.keys.extend(given.iter().map(|&id| u64::from(id)));
         let positions = (0..given.len()).map(|n| position_after(&prepared.prompt, n));
@@ -292,7 +304,7 @@ impl Running {
             in_flight: 0,
             max_tokens,
             guesser: Guesser::new(speculation),
-            detokenizer: Detokenizer::new(self.front_end.tokenizer.clone(), true),
+            detokenizer,
             stops: StopMatcher::new(&request.stop),
             text: String::new(),
             asked,

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::api::{PictureReport, PromptPreview, Request};
 use super::pages::TokenKey;
+use super::session::position_after;
 use crate::chat::message::{Part, Role};
 use crate::chat::template::{ChatTemplate, RenderOptions};
 use crate::error::{Error, Result};
@@ -16,6 +17,7 @@ use crate::model::clip::{PreparedClip, prepare_clip};
 use crate::model::config::ModelConfig;
 use crate::model::loaded::LoadedModel;
 use crate::model::picture::{Picture, PreparedPicture, VisionKind, prepare_image};
+use crate::model::positions::Span;
 use crate::model::preprocessor::{Preprocessors, TokenRange};
 use crate::model::prompt::{Prompt, VisionSpan, build_prompt};
 use crate::model::tokenizer::{SpecialIds, Tokenizer};
@@ -219,8 +221,21 @@ impl FrontEnd {
             ..RenderOptions::default()
         };
         let rendered = self.template.render(&request.messages, &options, self.tokenizer.added())?;
-        let prompt =
+        let mut prompt =
             build_prompt(&self.tokenizer, &self.special, &rendered, &images, &clips, request.video_prompt)?;
+        for &id in &request.answer_ids {
+            if id >= self.special.vocab_size || [self.special.image_pad, self.special.video_pad].contains(&id)
+            {
+                let why = format!("{id} is no token of text of this model");
+                return Err(Error::new("going on with an answer", why).help("answer the question anew"));
+            }
+            prompt.positions.thw.push(position_after(&prompt, 0));
+            prompt.input_ids.push(id);
+        }
+        if !request.answer_ids.is_empty() {
+            prompt.spans.push(Span::Text(request.answer_ids.len()));
+        }
+        prompt.text += &self.tokenizer.decode(&request.answer_ids, false);
         let reference = match &request.reference {
             Some(text) => self.tokenizer.encode_plain(text)?,
             None => Vec::new(),

@@ -12,8 +12,8 @@ mod stop;
 pub mod trace;
 
 pub use api::{
-    Answer, AnswerEvent, Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport, PromptPreview,
-    RemoteSummary, RemoteToken, Request, Score, Speculation, StopReason, Summary, TokenEvent,
+    Answer, AnswerEvent, Cancel, Disturbance, Load, LoadEvent, LoadRequest, ModelInfo, PictureReport,
+    PromptPreview, RemoteSummary, RemoteToken, Request, Score, Speculation, StopReason, Summary, TokenEvent,
 };
 pub use front_end::{FrontEnd, Prepared};
 pub use pages::{Cached, PagePool, PrefixCache, Reuse, TokenKey, Wish};

@@ -2,7 +2,7 @@
 //! and kept. Bindings are read off the text: binding 0 is the uniform `Params`, storage buffers follow.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::device::Gpu;
@@ -155,7 +155,10 @@ type Place = Arc<Mutex<Option<Arc<Kernel>>>>;
 
 /// Compiled kernels by key.
 #[derive(Debug, Default)]
-pub(super) struct Registry(Mutex<HashMap<KernelKey, Place>>);
+pub(super) struct Registry {
+    places: Mutex<HashMap<KernelKey, Place>>,
+    compiled: AtomicU64,
+}
 
 impl Gpu {
     /// The compiled kernel for `key`, compiling it the first time.
@@ -164,7 +167,7 @@ impl Gpu {
     /// The driver or the validator refuses the kernel.
     pub fn kernel(&self, key: &KernelKey) -> Result<Arc<Kernel>> {
         let place = {
-            let mut places = self.registry().0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut places = self.registry().places.lock().unwrap_or_else(PoisonError::into_inner);
             places.entry(key.clone()).or_default().clone()
         };
         let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
@@ -172,8 +175,15 @@ impl Gpu {
             return Ok(kernel.clone());
         }
         let kernel = Arc::new(self.compile(key)?);
+        self.registry().compiled.fetch_add(1, Ordering::Relaxed);
         *place = Some(kernel.clone());
         Ok(kernel)
+    }
+
+    /// Kernels compiled so far: where a step took long and there are more than before it, that is why.
+    #[must_use]
+    pub fn kernels_compiled(&self) -> u64 {
+        self.registry().compiled.load(Ordering::Relaxed)
     }
 
     /// Compiles kernels that will be wanted, while something else is done; ends early when `stop` is set. What fails here fails

@@ -4,6 +4,7 @@
 mod bandwidth;
 mod buffers;
 mod device;
+mod device_clock;
 mod kernels;
 pub mod memory;
 mod profile;
@@ -15,6 +16,7 @@ mod tuning;
 pub use bandwidth::measure_read_bandwidth;
 pub use buffers::{BufferExt, storage_bytes};
 pub use device::{AdapterSummary, Gpu, GpuOptions, list_adapters};
+pub use device_clock::DeviceClock;
 pub use kernels::{FAMILIES, Family, Kernel, KernelKey, all_variants};
 pub use profile::KernelTime;
 pub use readback::{Readback, ReadbackRing};

@@ -1,8 +1,10 @@
 //! Reading results back: whole buffers for tests and traces, small records through a ring for decoding.
 
+use std::cell::Cell;
 use std::sync::mpsc;
 
 use super::device::Gpu;
+use crate::clock;
 use crate::error::{Error, Result};
 
 const READING: &str = "reading results from the GPU";
@@ -12,7 +14,14 @@ const READING: &str = "reading results from the GPU";
 pub struct Readback {
     buffer: wgpu::Buffer,
     submission: wgpu::SubmissionIndex,
-    mapped: mpsc::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+    mapped: mpsc::Receiver<(std::result::Result<(), wgpu::BufferAsyncError>, u64)>,
+    /// When the recording of what it reads began and when its first piece was submitted, nanoseconds of [`crate::clock`].
+    pub(super) recorded_ns: u64,
+    pub(super) submitted_ns: u64,
+    /// The device took its times.
+    pub(super) is_timed: bool,
+    /// When it was found to have arrived.
+    pub(super) read_ns: Cell<u64>,
 }
 
 impl Readback {
@@ -20,9 +29,17 @@ impl Readback {
     pub(super) fn start(buffer: wgpu::Buffer, submission: wgpu::SubmissionIndex) -> Self {
         let (send, mapped) = mpsc::channel();
         buffer.map_async(wgpu::MapMode::Read, .., move |result| {
-            let _ = send.send(result);
+            let _ = send.send((result, clock::now_ns()));
         });
-        Self { buffer, submission, mapped }
+        Self {
+            buffer,
+            submission,
+            mapped,
+            recorded_ns: 0,
+            submitted_ns: 0,
+            is_timed: false,
+            read_ns: Cell::new(0),
+        }
     }
 
     /// Has the copy arrived? Never waits; the device must be polled for it to become true.
@@ -35,8 +52,9 @@ impl Readback {
             Err(mpsc::TryRecvError::Disconnected) => {
                 Err(gpu.check().err().unwrap_or_else(|| Error::new(READING, "the device dropped it")))
             }
-            Ok(Err(e)) => Err(gpu.check().err().unwrap_or_else(|| Error::new(READING, e))),
-            Ok(Ok(())) => {
+            Ok((Err(e), _)) => Err(gpu.check().err().unwrap_or_else(|| Error::new(READING, e))),
+            Ok((Ok(()), read_ns)) => {
+                self.read_ns.set(read_ns);
                 let bytes = {
                     let view = self.buffer.get_mapped_range(..).map_err(|e| Error::new(READING, e))?;
                     view.to_vec()

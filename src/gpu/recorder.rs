@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::device::Gpu;
+use super::device_clock::DeviceClock;
 use super::kernels::Kernel;
 use super::profile::{KernelTime, MOST_DISPATCHES, Profile};
 use super::readback::{Readback, ReadbackRing};
+use crate::clock;
 use crate::error::{Error, Result};
 
 /// How long a submitted piece of work may take, and how many may wait in the queue.
@@ -27,13 +29,34 @@ impl Pacing {
     pub const WINDOW: Self = Self { piece_secs: 0.006, outstanding: 2 };
 }
 
-/// When a step began and ended on the GPU, in nanoseconds of the device's own clock.
+/// When a span of work (a step, a chunk of a prompt, a frame of a picture) was where, in nanoseconds of [`crate::clock`]. What
+/// the device does is timed by its own clock, brought to this one ([`DeviceClock`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepTimes {
-    /// Beginning of its first pass.
+    /// The processor began to record it.
+    pub recorded_ns: u64,
+    /// Its first piece was submitted.
+    pub submitted_ns: u64,
+    /// Its first pass began on the device; 0: the adapter has no timestamps.
     pub begin_ns: u64,
-    /// End of its last pass.
+    /// The device came to its mark ([`Recorder::mark`]); 0: there is none, or it is not known.
+    pub mark_ns: u64,
+    /// Its last pass ended on the device; 0: the adapter has no timestamps.
     pub end_ns: u64,
+    /// What it left was found to be in the machine's memory.
+    pub read_ns: u64,
+}
+
+impl StepTimes {
+    /// Its time on the device or, where that has no timestamps, from submitting to reading; nanoseconds.
+    #[must_use]
+    pub fn device_ns(&self) -> u64 {
+        if self.end_ns == 0 {
+            self.read_ns.saturating_sub(self.submitted_ns)
+        } else {
+            self.end_ns.saturating_sub(self.begin_ns)
+        }
+    }
 }
 
 struct Dispatch {
@@ -53,7 +76,15 @@ impl Dispatch {
 
 enum Op {
     Dispatch(Dispatch),
-    Copy { from: wgpu::Buffer, from_offset: u64, to: wgpu::Buffer, to_offset: u64, bytes: u64 },
+    /// The next pass begins with the span's mark.
+    Mark,
+    Copy {
+        from: wgpu::Buffer,
+        from_offset: u64,
+        to: wgpu::Buffer,
+        to_offset: u64,
+        bytes: u64,
+    },
 }
 
 struct Outstanding {
@@ -87,6 +118,10 @@ pub struct Recorder {
     timestamps: Option<Timestamps>,
     /// Has a pass of the current span already been submitted?
     span_open: bool,
+    /// When the current span's recording began, and when its first piece was submitted.
+    recorded_ns: Option<u64>,
+    submitted_ns: Option<u64>,
+    clock: DeviceClock,
     submissions: u64,
     profile: Option<Profile>,
 }
@@ -106,8 +141,10 @@ impl std::fmt::Debug for Recorder {
     }
 }
 
-/// Words a timed readback carries behind the record: begin and end, 64 bits each.
-const TIMES_BYTES: u64 = 16;
+/// Times of a span that the device takes: its beginning, its end, its mark.
+const TIMES: u32 = 3;
+/// They stand behind a record that is read back, 64 bits each.
+const TIMES_BYTES: u64 = 8 * TIMES as u64;
 
 impl Recorder {
     /// An empty recording.
@@ -126,7 +163,7 @@ impl Recorder {
                 set: gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
                     label: Some("step times"),
                     ty: wgpu::QueryType::Timestamp,
-                    count: 2,
+                    count: TIMES,
                 }),
                 resolved: gpu.buffer("step times", 256, Usage::QUERY_RESOLVE | Usage::COPY_SRC)?,
                 period_ns: f64::from(gpu.queue().get_timestamp_period()),
@@ -151,6 +188,9 @@ impl Recorder {
             cost_per_sec: 4e9,
             timestamps,
             span_open: false,
+            recorded_ns: None,
+            submitted_ns: None,
+            clock: DeviceClock::default(),
             submissions: 0,
             profile: None,
         })
@@ -224,6 +264,7 @@ impl Recorder {
         if full || self.cost > 0.0 && self.cost + cost > self.piece_cost() {
             self.submit()?;
         }
+        self.recorded_ns.get_or_insert_with(clock::now_ns);
         let params_offset = self.place_params(params)?;
         let key = (Arc::as_ptr(kernel) as usize, buffers.iter().map(|&b| b.clone()).collect::<Vec<_>>());
         let bind_group = self.bind_groups.entry(key).or_insert_with(|| {
@@ -269,6 +310,11 @@ impl Recorder {
         self.cost += bytes as f64 * 6.0;
     }
 
+    /// Marks where a new part of the span begins: the time when the device comes there is one of [`StepTimes`]. One a span.
+    pub fn mark(&mut self) {
+        self.ops.push(Op::Mark);
+    }
+
     /// Equal parameter blocks of one submission share a place.
     fn place_params(&mut self, params: &[u32]) -> Result<u32> {
         let bytes: &[u8] = bytemuck::cast_slice(params);
@@ -295,25 +341,45 @@ impl Recorder {
     }
 
     /// Submits the end of a step and reads the first bytes of `record` back through `ring`, with the
-    /// step's begin and end times behind them (see [`Recorder::split_times`]).
+    /// step's times behind them (see [`Recorder::split_times`]).
     ///
     /// # Errors
     /// The device failed or memory is short.
     pub fn submit_and_read(&mut self, ring: &mut ReadbackRing, record: &wgpu::Buffer) -> Result<Readback> {
+        self.end_span(ring, Some(record))
+    }
+
+    /// Submits the end of a span of which nothing but its times is read back; `ring` is one for records of no bytes.
+    ///
+    /// # Errors
+    /// The device failed or memory is short.
+    pub fn submit_and_time(&mut self, ring: &mut ReadbackRing) -> Result<Readback> {
+        self.end_span(ring, None)
+    }
+
+    fn end_span(&mut self, ring: &mut ReadbackRing, record: Option<&wgpu::Buffer>) -> Result<Readback> {
         let staging = ring.take(&self.gpu)?;
         let record_bytes = ring.bytes() - TIMES_BYTES;
         let times = self.timestamps.as_ref().map(|t| (t.set.clone(), t.resolved.clone()));
         let to = staging.clone();
         let submission = self.submit_with(true, move |encoder| {
-            encoder.copy_buffer_to_buffer(record, 0, &to, 0, record_bytes);
+            if let Some(record) = record {
+                encoder.copy_buffer_to_buffer(record, 0, &to, 0, record_bytes);
+            }
             if let Some((set, resolved)) = times {
-                encoder.resolve_query_set(&set, 0..2, &resolved, 0);
+                encoder.resolve_query_set(&set, 0..TIMES, &resolved, 0);
                 encoder.copy_buffer_to_buffer(&resolved, 0, &to, record_bytes, TIMES_BYTES);
             }
         })?;
         let submission =
             submission.ok_or_else(|| Error::new("reading a step's record", "nothing was submitted"))?;
-        Ok(Readback::start(staging, submission))
+        let mut readback = Readback::start(staging, submission);
+        // With a profile the passes' timestamps are the profile's.
+        readback.is_timed = self.profile.is_none();
+        let now = clock::now_ns();
+        readback.submitted_ns = self.submitted_ns.take().unwrap_or(now);
+        readback.recorded_ns = self.recorded_ns.take().unwrap_or(readback.submitted_ns);
+        Ok(readback)
     }
 
     /// A ring for records of `bytes` with the step's times behind them.
@@ -322,25 +388,38 @@ impl Recorder {
         ReadbackRing::new(bytes + usize::try_from(TIMES_BYTES).unwrap_or(16))
     }
 
-    /// Takes the times off the end of a record read back; zeros where the adapter has no timestamps.
-    #[must_use]
-    pub fn split_times(&self, record: &mut Vec<u8>) -> StepTimes {
-        let at = record.len().saturating_sub(16);
+    /// Takes the times off the end of a record read back; those of the device are zeros where the adapter has no timestamps.
+    pub fn split_times(&mut self, record: &mut Vec<u8>, readback: &Readback) -> StepTimes {
+        let at = record.len().saturating_sub(TIMES_BYTES as usize);
         let tail = record.split_off(at);
-        let word = |i: usize| {
-            let mut b = [0u8; 8];
-            if let Some(s) = tail.get(i * 8..i * 8 + 8) {
-                b.copy_from_slice(s);
-            }
-            u64::from_le_bytes(b)
+        let mut times = StepTimes {
+            recorded_ns: readback.recorded_ns,
+            submitted_ns: readback.submitted_ns,
+            read_ns: readback.read_ns.get(),
+            ..StepTimes::default()
         };
-        match &self.timestamps {
-            None => StepTimes::default(),
-            Some(t) => StepTimes {
-                begin_ns: (word(0) as f64 * t.period_ns) as u64,
-                end_ns: (word(1) as f64 * t.period_ns) as u64,
-            },
+        let Some(t) = self.timestamps.as_ref().filter(|_| readback.is_timed) else { return times };
+        let ticks = |i: usize| {
+            let word = tail.get(i * 8..i * 8 + 8).and_then(|b| b.first_chunk());
+            word.map_or(0, |b| (u64::from_le_bytes(*b) as f64 * t.period_ns) as u64)
+        };
+        let (begin, end, mark) = (ticks(0), ticks(1), ticks(2));
+        if end < begin || end == 0 {
+            return times;
         }
+        self.clock.saw(times.submitted_ns, begin, end, times.read_ns);
+        (times.begin_ns, times.end_ns) = (self.clock.to_process(begin), self.clock.to_process(end));
+        // A span without a mark has an earlier one's.
+        if (begin..=end).contains(&mark) {
+            times.mark_ns = self.clock.to_process(mark);
+        }
+        times
+    }
+
+    /// The device's clock beside the process's, as far as it is known.
+    #[must_use]
+    pub fn device_clock(&self) -> &DeviceClock {
+        &self.clock
     }
 
     fn submit_with(
@@ -359,16 +438,18 @@ impl Recorder {
         let mut encoder =
             self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         let ops = std::mem::take(&mut self.ops);
-        let profiled = match &self.profile {
-            Some(profile) => Some(record_apart(&mut encoder, profile, &ops)),
-            None => {
-                self.record_together(&mut encoder, &ops, end_of_span);
-                None
-            }
+        let (profiled, has_passes) = match &self.profile {
+            Some(profile) => (Some(record_apart(&mut encoder, profile, &ops)), false),
+            None => (None, self.record_together(&mut encoder, &ops, end_of_span)),
         };
-        self.span_open = !end_of_span;
+        self.span_open = !end_of_span && (self.span_open || has_passes);
         finish(&mut encoder);
+        self.submitted_ns.get_or_insert_with(clock::now_ns);
         let index = self.gpu.queue().submit([encoder.finish()]);
+        if !self.span_open && !end_of_span {
+            // Copies alone begin no span.
+            (self.recorded_ns, self.submitted_ns) = (None, None);
+        }
         self.submissions += 1;
         let cost = std::mem::take(&mut self.cost);
         self.params.clear();
@@ -385,13 +466,17 @@ impl Recorder {
         Ok(Some(index))
     }
 
-    /// Records dispatches that follow each other as one pass, with the span's times at its ends.
-    fn record_together(&self, encoder: &mut wgpu::CommandEncoder, ops: &[Op], end_of_span: bool) {
+    /// Records dispatches that follow each other as one pass, with the span's times at its ends; were there any?
+    fn record_together(&self, encoder: &mut wgpu::CommandEncoder, ops: &[Op], end_of_span: bool) -> bool {
         let runs =
             ops.chunk_by(|a, b| matches!((a, b), (Op::Dispatch(_), Op::Dispatch(_)))).collect::<Vec<_>>();
         let passes = runs.iter().filter(|run| matches!(run[0], Op::Dispatch(_))).count();
-        let mut pass_number = 0;
+        let (mut pass_number, mut marked) = (0, false);
         for run in runs {
+            if let [Op::Mark] = run {
+                marked = true;
+                continue;
+            }
             if let [Op::Copy { from, from_offset, to, to_offset, bytes }] = run {
                 encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, *bytes);
                 continue;
@@ -399,10 +484,11 @@ impl Recorder {
             pass_number += 1;
             let begins = !self.span_open && pass_number == 1;
             let ends = end_of_span && pass_number == passes;
+            let at_beginning = if begins { Some(0) } else { std::mem::take(&mut marked).then_some(2) };
             let timestamp_writes = match &self.timestamps {
-                Some(t) if begins || ends => Some(wgpu::ComputePassTimestampWrites {
+                Some(t) if at_beginning.is_some() || ends => Some(wgpu::ComputePassTimestampWrites {
                     query_set: &t.set,
-                    beginning_of_pass_write_index: begins.then_some(0),
+                    beginning_of_pass_write_index: at_beginning,
                     end_of_pass_write_index: ends.then_some(1),
                 }),
                 _ => None,
@@ -415,6 +501,7 @@ impl Recorder {
                 }
             }
         }
+        passes > 0
     }
 
     fn wait_oldest(&mut self) -> Result<()> {
@@ -483,6 +570,7 @@ impl Recorder {
     /// Forgets what is recorded and not submitted, and the bind groups, which keep freed buffers alive.
     pub fn forget(&mut self) {
         self.ops.clear();
+        (self.span_open, self.recorded_ns, self.submitted_ns) = (false, None, None);
         self.cost = 0.0;
         self.params.clear();
         self.params_seen.clear();
@@ -498,6 +586,7 @@ fn record_apart(encoder: &mut wgpu::CommandEncoder, profile: &Profile, ops: &[Op
             Op::Copy { from, from_offset, to, to_offset, bytes } => {
                 encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, *bytes);
             }
+            Op::Mark => {}
             Op::Dispatch(d) => {
                 let first = u32::try_from(2 * kernels.len()).unwrap_or(0);
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {

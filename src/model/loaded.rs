@@ -269,6 +269,7 @@ impl LoadedModel {
         let pass = Pass::Decode { length };
         self.text.layers(&mut self.recorder, &self.cache, &self.arena, rows, pass, None)?;
         self.text.head(&mut self.recorder, 0, rows)?;
+        self.recorder.mark();
         self.sampler.sample(&mut self.recorder, self.text.rows(), 0, self.text.logits(), rows)
     }
 }

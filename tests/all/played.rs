@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use egui::{Event, Key, Modifiers};
@@ -13,17 +14,20 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use ocelli::app::texts::Language;
 use ocelli::app::{Backend, Places, Preferences, State, WindowApp};
+use ocelli::clock;
 use ocelli::engine::{
-    Answer, AnswerEvent, Cancel, Load, LoadEvent, LoadRequest, ModelInfo, PromptPreview, Request, StopReason,
-    Summary, TokenEvent,
+    Answer, AnswerEvent, Cancel, Disturbance, Load, LoadEvent, LoadRequest, ModelInfo, PromptPreview,
+    Request, StopReason, Summary, TokenEvent,
 };
 use ocelli::error::Result;
 use ocelli::gpu::StepTimes;
+use ocelli::model::builtin;
 use ocelli::model::config::GenerationDefaults;
 use ocelli::model::loaded::MemoryPlan;
 use ocelli::model::preprocessor::{PreprocessorConfig, Preprocessors};
 use ocelli::model::recipe::Recipe;
 use ocelli::model::sampler::TokenRecord;
+use ocelli::model::tokenizer::Tokenizer;
 
 pub type PreviewSender = Sender<Result<PromptPreview>>;
 
@@ -193,6 +197,12 @@ impl Window {
     }
 }
 
+/// The demo model's.
+pub fn tokenizer() -> Arc<Tokenizer> {
+    static READ: OnceLock<Arc<Tokenizer>> = OnceLock::new();
+    READ.get_or_init(|| Arc::new(Tokenizer::from_folder(Path::new(builtin::NAME)).unwrap())).clone()
+}
+
 pub fn info() -> ModelInfo {
     ModelInfo {
         name: "tiny".into(),
@@ -213,6 +223,11 @@ pub fn info() -> ModelInfo {
         takes_pictures: true,
         notes: Vec::new(),
         takes_clips: false,
+        weights_bytes_per_step: 1_000_000,
+        kv_bytes_per_token: 100,
+        adapter: "a test".into(),
+        has_timestamps: true,
+        tokenizer: tokenizer(),
         preprocessors: Preprocessors {
             image: PreprocessorConfig {
                 patch_size: 16,
@@ -234,6 +249,10 @@ pub fn token(text: &str) -> AnswerEvent {
         text: text.into(),
         record,
         times,
+        decoded_ns: clock::ns_at(arrived),
+        bytes: 0,
+        disturbance: Disturbance::default(),
+        ends_prefill: false,
         batch: 1,
         drafted: false,
         arrived,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::costs::Branch;
 use super::{ModelState, State, engine_gone};
 use crate::app::backend::Backend;
 use crate::app::chat::{
@@ -16,6 +17,7 @@ use crate::chat::history::ConversationId;
 use crate::chat::message::{Message, Role};
 use crate::chat::store::{FileToKeep, Job};
 use crate::chat::tree::{Attachment, Entry, MessageId, MessageState};
+use crate::costs::{About, Costs, Ledger};
 use crate::engine::{Answer, AnswerEvent, Cancel, PictureReport, Request, StopReason};
 use crate::error::{Error, ErrorKind, Result};
 use crate::remote::ServerModel;
@@ -82,6 +84,8 @@ pub(super) struct Waiting {
     answers_from: Option<ServerModel>,
     /// Its text is a sample's: it does not come back to where questions are typed.
     is_sample: bool,
+    /// The answer begins with tokens of another.
+    branch: Option<Branch>,
     progress: Progress,
 }
 
@@ -90,7 +94,7 @@ pub(super) struct Waiting {
 pub(super) struct Answering {
     pub conversation: ConversationId,
     /// The message it becomes.
-    message: MessageId,
+    pub message: MessageId,
     fresh: Fresh,
     /// The message was made for it.
     is_new: bool,
@@ -108,6 +112,10 @@ pub(super) struct Answering {
     thought_before: String,
     /// What the model elsewhere has thought so far.
     thinking: String,
+    /// What its pieces before this one cost.
+    pub costs_before: Vec<Costs>,
+    /// What it costs.
+    pub ledger: Option<Ledger>,
     kept: Instant,
 }
 
@@ -241,6 +249,7 @@ impl State {
             parent: None,
             answers_from: self.chat.settings.answers_from.clone(),
             is_sample: false,
+            branch: None,
             progress: reading(now),
         }
     }
@@ -281,7 +290,18 @@ impl State {
 
     /// Begins in the conversation on the screen; waits where pictures are missing.
     fn ask(&mut self, intent: Intent, backend: &mut dyn Backend, now: Instant) {
-        let waiting = self.waiting_for(intent, now);
+        self.ask_with(intent, None, backend, now);
+    }
+
+    /// [`State::ask`], for an answer that may begin with tokens of another.
+    pub(super) fn ask_with(
+        &mut self,
+        intent: Intent,
+        branch: Option<Branch>,
+        backend: &mut dyn Backend,
+        now: Instant,
+    ) {
+        let waiting = Waiting { branch, ..self.waiting_for(intent, now) };
         self.waiting.push(waiting);
         self.try_waiting(backend, now);
     }
@@ -328,7 +348,11 @@ impl State {
             waiting.intent = Intent::Answer(question);
         }
         match self.request(conversation, waiting.intent, waiting.answers_from.as_ref()) {
-            Ok(Some((request, pictures))) => {
+            Ok(Some((mut request, pictures))) => {
+                if let Some(branch) = &waiting.branch {
+                    request.answer_start = Some(branch.start.clone()).filter(|start| !start.is_empty());
+                    request.answer_ids.clone_from(&branch.ids);
+                }
                 self.begin(&waiting, request, pictures, backend, now);
                 None
             }
@@ -585,12 +609,15 @@ impl State {
         } else if let Some(info) = self.model_info() {
             about.model.clone_from(&info.name);
         }
-        let start = request.answer_start.clone().unwrap_or_default();
+        let branch = waiting.branch.as_ref();
+        let about_model = about.model.clone();
+        let start = branch.map(|branch| branch.text.clone()).or_else(|| request.answer_start.clone());
+        let start = start.unwrap_or_default();
         let shown = self.chat_of(conversation).and_then(|chat| chat.tree.path().last().copied());
         let (answer_id, is_new) = match waiting.intent {
             Intent::Continue(answer) => self.goes_on(conversation, answer),
             Intent::Answer(question) => {
-                let text = String::new();
+                let text = start.clone();
                 let state = MessageState::Streaming;
                 (self.add_entry(conversation, Some(question), Role::Assistant, text, Vec::new(), state), true)
             }
@@ -605,6 +632,21 @@ impl State {
             entry.details = json!(about);
         }
         let thought_before = about.thinking;
+        let costs_before = match (branch, waiting.intent) {
+            (Some(branch), _) => branch.costs.clone(),
+            // As long as what is known of it is in memory.
+            (None, Intent::Continue(answer)) => {
+                let known = self.costs_of(answer).into_iter().cloned();
+                known.map(|costs| Costs { is_copied: costs.is_copied || is_new, ..costs }).collect()
+            }
+            _ => Vec::new(),
+        };
+        let whats_known = match (chosen, self.model_info()) {
+            (None, Some(info)) => About { bandwidth_gb_s: self.shelf.bandwidth_gb_s, ..About::from(info) },
+            _ => About { model: about_model, ..About::default() },
+        };
+        let ledger = Some(Ledger::new(whats_known, now, start.len()));
+        self.shelf.began(conversation, answer_id);
         self.keep(conversation, answer_id);
         let mut progress = Progress::new(pictures.len(), now);
         let answer = match chosen {
@@ -628,6 +670,8 @@ impl State {
             start,
             thought_before,
             thinking: String::new(),
+            costs_before,
+            ledger,
             kept: now,
         });
     }
@@ -677,9 +721,12 @@ impl State {
                 Err(TryRecvError::Disconnected) => AnswerEvent::Failed(engine_gone("answering")),
             };
             answering.progress.see(&event);
+            Self::cost(&mut answering.ledger, &event);
             match event {
                 // No answer of a chat is scored.
                 AnswerEvent::Prepared { .. }
+                | AnswerEvent::Encoded { .. }
+                | AnswerEvent::Chunk { .. }
                 | AnswerEvent::Vision { .. }
                 | AnswerEvent::Prefill { .. }
                 | AnswerEvent::Scored(_) => {}
@@ -696,6 +743,7 @@ impl State {
                     self.finished(answering, &summary.text, summary.reason, |about| {
                         about.figures = Some(figures);
                     });
+                    self.end_of_costs(answering);
                     return false;
                 }
                 AnswerEvent::RemoteFinished(summary) => {
@@ -703,10 +751,12 @@ impl State {
                         about.remote = Some(RemoteFigures::from(&*summary));
                         about.thinking = joined(&answering.thought_before, &summary.thinking);
                     });
+                    self.end_of_costs(answering);
                     return false;
                 }
                 AnswerEvent::Failed(error) => {
                     self.failed(answering, &error);
+                    self.end_of_costs(answering);
                     return false;
                 }
             }
@@ -717,6 +767,14 @@ impl State {
             self.keep(answering.conversation, answering.message);
         }
         true
+    }
+
+    /// What it cost is kept, where anything came of it.
+    fn end_of_costs(&mut self, answering: &mut Answering) {
+        let before = std::mem::take(&mut answering.costs_before);
+        if let Some(ledger) = answering.ledger.take().filter(|ledger| !ledger.costs().tokens.is_empty()) {
+            self.shelf.ended(answering.message, before, ledger);
+        }
     }
 
     fn append(&mut self, answering: &Answering, text: &str) -> bool {
@@ -850,8 +908,9 @@ impl State {
         let (ending, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.answering).into_iter().partition(|a| a.conversation == conversation);
         self.answering = others;
-        for answering in ending {
+        for mut answering in ending {
             self.thought(&answering);
+            self.end_of_costs(&mut answering);
             let entry = self.chat_mut(conversation).and_then(|c| c.tree.get_mut(answering.message));
             let Some(entry) = entry else { continue };
             if answering.is_silent(&entry.text) {

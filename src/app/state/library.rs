@@ -268,6 +268,7 @@ impl State {
             }
             Event::Opened { conversation, tree, settings } => self.opened(conversation, tree, &settings),
             Event::File { hash, result } => self.file_came(hash, result),
+            Event::Costs { id, result } => self.costs_came(id, result),
             Event::Found { serial, hits } => {
                 if serial == self.search.serial {
                     self.search.hits = hits;

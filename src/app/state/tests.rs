@@ -9,14 +9,16 @@ use crate::app::progress::Stage;
 use crate::chat::message::{Message, Part, Role};
 use crate::chat::store::Event;
 use crate::chat::tree::{Attachment, AttachmentKind, Entry, MessageState, Tree};
+use crate::clock;
 use crate::engine::{
-    Answer, AnswerEvent, PictureReport, RemoteSummary, Request, StopReason, Summary, TokenEvent,
+    Answer, AnswerEvent, Disturbance, PictureReport, RemoteSummary, Request, StopReason, Summary, TokenEvent,
 };
 use crate::gpu::StepTimes;
 use crate::model::config::GenerationDefaults;
 use crate::model::picture::Picture;
 use crate::model::preprocessor::{PreprocessorConfig, Preprocessors};
 use crate::model::sampler::{Sampling, TokenRecord};
+use crate::model::tokenizer::tests::small;
 use crate::remote::{Server, ServerModel};
 use std::sync::Arc;
 
@@ -85,6 +87,11 @@ fn info() -> ModelInfo {
         takes_pictures: true,
         notes: Vec::new(),
         takes_clips: false,
+        weights_bytes_per_step: 1_000_000,
+        kv_bytes_per_token: 100,
+        adapter: "test".into(),
+        has_timestamps: true,
+        tokenizer: Arc::new(small()),
         preprocessors: preprocessors(),
     }
 }
@@ -100,6 +107,10 @@ fn token_at(text: &str, arrived: Instant) -> AnswerEvent {
         text: text.into(),
         record,
         times: StepTimes::default(),
+        decoded_ns: clock::ns_at(arrived),
+        bytes: 0,
+        disturbance: Disturbance::default(),
+        ends_prefill: false,
         batch: 1,
         drafted: false,
         arrived,

@@ -395,6 +395,29 @@ impl History {
         })
     }
 
+    /// Keeps what an answer cost, packed, in place of what was kept of it before.
+    ///
+    /// # Errors
+    /// It cannot be saved.
+    pub fn keep_costs(&mut self, message: MessageId, bytes: &[u8]) -> Result<()> {
+        self.write(|c| {
+            c.prepare_cached("INSERT OR REPLACE INTO costs (message, bytes) VALUES (?1, ?2)")?
+                .execute(params![message.0, bytes])?;
+            Ok(())
+        })
+    }
+
+    /// What an answer cost, packed; `None`: nothing was kept of it.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn costs(&self, message: MessageId) -> Result<Option<Vec<u8>>> {
+        self.connection
+            .prepare_cached("SELECT bytes FROM costs WHERE message = ?1")
+            .and_then(|mut s| s.query_row([message.0], |row| row.get(0)).optional())
+            .map_err(|e| failed("reading what an answer cost", &e))
+    }
+
     fn set(&mut self, id: ConversationId, sql: &str, value: &dyn rusqlite::ToSql) -> Result<()> {
         self.write(|c| changed(c.prepare_cached(sql)?.execute(params![id.0, value])?))
     }

@@ -61,6 +61,13 @@ const STEPS: &[&str] = &[
         INSERT INTO words (rowid, text) VALUES (new.id, new.text);
     END;
     ",
+    // 2: what the tokens of answers cost, packed.
+    "
+    CREATE TABLE costs (
+        message INTEGER PRIMARY KEY REFERENCES messages (id) ON DELETE CASCADE,
+        bytes BLOB NOT NULL
+    ) STRICT;
+    ",
 ];
 
 /// The version this program writes.

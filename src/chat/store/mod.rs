@@ -85,6 +85,13 @@ pub enum Job {
         /// What else is known of it.
         details: Value,
     },
+    /// Keeps what an answer cost.
+    KeepCosts {
+        /// Which.
+        id: MessageId,
+        /// Packed.
+        bytes: Arc<[u8]>,
+    },
     /// Keeps which messages are shown.
     Choose {
         /// Where.
@@ -144,6 +151,8 @@ pub enum Job {
     Open(ConversationId),
     /// Asks for a file: [`Event::File`].
     File(Attachment),
+    /// Asks what an answer cost: [`Event::Costs`].
+    Costs(MessageId),
     /// Asks where words are in what is saved: [`Event::Found`].
     Search {
         /// Comes back with the answer.
@@ -194,6 +203,13 @@ pub enum Event {
         hash: [u8; 32],
         /// Its bytes.
         result: Result<Arc<[u8]>>,
+    },
+    /// What an answer cost.
+    Costs {
+        /// Which.
+        id: MessageId,
+        /// Packed; `None`: nothing was kept of it.
+        result: Result<Option<Arc<[u8]>>>,
     },
     /// Where the words are.
     Found {

@@ -177,7 +177,12 @@ impl Worker {
             Job::WritePreferences { path, text } => {
                 self.preferences.insert(path, text);
             }
-            Job::Open(_) | Job::File(_) | Job::Search { .. } | Job::Export { .. } | Job::Import { .. } => {
+            Job::Open(_)
+            | Job::File(_)
+            | Job::Costs(_)
+            | Job::Search { .. }
+            | Job::Export { .. }
+            | Job::Import { .. } => {
                 self.save();
                 let opened = match job {
                     Job::Open(id) => Some(id),
@@ -268,6 +273,10 @@ impl Worker {
                 let id = self.message(*id)?;
                 self.history.update(id, text, *state, details)
             }
+            Job::KeepCosts { id, bytes } => {
+                let id = self.message(*id)?;
+                self.history.keep_costs(id, bytes)
+            }
             Job::Choose { conversation, path } => {
                 let conversation = self.conversation(*conversation)?;
                 let path = self.messages(path)?;
@@ -314,6 +323,7 @@ impl Worker {
             Job::WritePreferences { .. }
             | Job::Open(_)
             | Job::File(_)
+            | Job::Costs(_)
             | Job::Search { .. }
             | Job::Export { .. }
             | Job::Import { .. } => return Ok(()),
@@ -356,6 +366,7 @@ impl Worker {
                 };
                 Event::File { hash: attachment.hash, result }
             }
+            Job::Costs(id) => Event::Costs { id, result: self.costs(id) },
             Job::Search { serial, query } => {
                 let mut hits = self.history.search(&query, super::MOST_HITS)?;
                 for hit in &mut hits {
@@ -459,6 +470,19 @@ impl Worker {
         }
     }
 
+    /// What an answer cost, also where it still waits to be saved.
+    fn costs(&self, message: MessageId) -> Result<Option<Arc<[u8]>>> {
+        let waiting = self.queue.iter().rev().find_map(|job| match job {
+            Job::KeepCosts { id, bytes } if *id == message => Some(Arc::clone(bytes)),
+            _ => None,
+        });
+        match (waiting, self.ids.database_message(message)) {
+            (Some(bytes), _) => Ok(Some(bytes)),
+            (None, Some(id)) => Ok(self.history.costs(id)?.map(Arc::from)),
+            (None, None) => Ok(None),
+        }
+    }
+
     /// The bytes of a file that still waits with its message.
     fn waiting_file(&self, attachment: &Attachment) -> Option<Arc<[u8]>> {
         let files = self.queue.iter().flat_map(|job| match job {
@@ -478,6 +502,7 @@ fn changes_list(job: &Job) -> bool {
         job,
         Job::Update { state: MessageState::Streaming, .. }
             | Job::Choose { .. }
+            | Job::KeepCosts { .. }
             | Job::SetSettings { .. }
             | Job::Barrier(_)
     )

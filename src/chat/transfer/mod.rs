@@ -95,6 +95,14 @@ pub(super) fn write_whole(
     write().inspect_err(|_| drop(fs::remove_file(&partial)))
 }
 
+/// Writes a file of this content so that it is never seen half written.
+///
+/// # Errors
+/// It cannot be written; what was there before stays.
+pub fn write_file(path: &Path, doing: &str, content: &[u8]) -> Result<()> {
+    write_whole(path, doing, |out| out.write_all(content).map_err(|e| disk_error(doing, path, &e)))
+}
+
 fn partial_name(path: &Path, doing: &str) -> Result<PathBuf> {
     let name = path
         .file_name()

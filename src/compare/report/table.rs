@@ -1,6 +1,5 @@
 //! Room `compare`: the table of results.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use csv::{Terminator, WriterBuilder};
@@ -8,6 +7,7 @@ use csv::{Terminator, WriterBuilder};
 use super::words::reason;
 use crate::compare::judge::Rating;
 use crate::compare::result::{CellResult, Figures};
+use crate::costs::write::safe;
 use crate::error::{Error, Result};
 
 /// So that spreadsheets read UTF-8.
@@ -153,17 +153,6 @@ fn shown(value: Option<impl ToString>) -> String {
 
 fn yes_no(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
-}
-
-/// A text that no spreadsheet runs. White space before the sign does not help in all of them, nor do its full-width forms.
-fn safe(text: &str) -> Cow<'_, str> {
-    let signs = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
-    let is_number = text.trim().parse::<f64>().is_ok_and(f64::is_finite);
-    if text.trim_start().starts_with(signs) && !is_number {
-        Cow::Owned(format!("'{text}"))
-    } else {
-        Cow::Borrowed(text)
-    }
 }
 
 #[cfg(test)]

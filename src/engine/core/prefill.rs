@@ -1,6 +1,7 @@
 //! Prompts: what the cache has of them is taken over, their pictures are encoded, the rest is prefilled chunk by chunk; an answer
 //! that is given is measured on the way.
 
+use super::steps::Chunk;
 use super::{Running, out_of_pages};
 use crate::engine::api::AnswerEvent;
 use crate::engine::pages::{Cached, Wish};
@@ -149,10 +150,22 @@ impl Running {
                     Ok(())
                 }
             };
-            let encoded = vision.encode(&mut model.recorder, &model.arena, &frame, slot, &mut progress);
-            if let Err(error) = encoded.and_then(|()| model.recorder.finish()) {
-                model.arena.remove(&key);
-                return Err(error);
+            let encoded = vision
+                .encode(&mut model.recorder, &model.arena, &frame, slot, &mut progress)
+                .and_then(|()| model.recorder.submit_and_time(&mut self.times_ring))
+                .and_then(|readback| {
+                    model.recorder.finish()?;
+                    let mut bytes = readback.wait(&model.gpu)?;
+                    let times = model.recorder.split_times(&mut bytes, &readback);
+                    self.times_ring.recycle(readback);
+                    Ok(times)
+                });
+            match encoded {
+                Ok(times) => session.events.send(AnswerEvent::Encoded { index, times }),
+                Err(error) => {
+                    model.arena.remove(&key);
+                    return Err(error);
+                }
             }
         }
         Ok(first_slot)
@@ -184,18 +197,25 @@ impl Running {
             session.settled = end;
         }
         session.phase = Phase::Prefill { next: end };
+        let chunk = Chunk { first: next, tokens: end - next };
         if session.is_scoring() {
             self.score(session, next, end)?;
-        } else if end == total {
+        }
+        let model = &mut self.model;
+        if end == total && !session.is_scoring() {
             let last = rows.len() - 1;
             model.text.head(&mut model.recorder, last, 1)?;
+            model.recorder.mark();
             model.sampler.sample(&mut model.recorder, model.text.rows(), last, model.text.logits(), 1)?;
             let readback = model.recorder.submit_and_read(&mut self.ring, model.sampler.records())?;
-            self.steps.prefilled(readback, slot, session.id);
+            let bytes = model.bytes_per_token(end) as u64;
+            let compiled = model.gpu.kernels_compiled();
+            self.steps.prefilled(readback, slot, session.id, (chunk, bytes), compiled);
             session.in_flight += 1;
             session.phase = Phase::Decode;
         } else {
-            model.recorder.submit()?;
+            let readback = model.recorder.submit_and_time(&mut self.times_ring)?;
+            self.steps.timed(readback, slot, session.id, chunk);
         }
         session.events.send(AnswerEvent::Prefill { done: end, total, reused: session.reused });
         if session.is_scoring() && end == total {
@@ -208,7 +228,7 @@ impl Running {
         Ok(())
     }
 
-    /// Submits the pass of tokens `next..end` with the log-probabilities of those of the given answer that follow them.
+    /// Records, behind the pass of tokens `next..end`, the log-probabilities of those of the given answer that follow them.
     fn score(&mut self, session: &mut Session, next: usize, end: usize) -> Result<()> {
         let model = &mut self.model;
         let vocab = model.config.text.vocab_size;
@@ -223,6 +243,6 @@ impl Running {
             model.text.head(&mut model.recorder, first - next, rows)?;
             scorer.score(&mut model.recorder, model.text.logits(), first - before, rows)?;
         }
-        model.recorder.submit()
+        Ok(())
     }
 }

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::Running;
-use crate::engine::api::{AnswerEvent, StopReason, TokenEvent};
+use crate::clock;
+use crate::engine::api::{AnswerEvent, Disturbance, StopReason, TokenEvent};
 use crate::engine::session::Session;
 use crate::engine::speculation::PassTimes;
 use crate::engine::stop::Matched;
@@ -24,6 +25,22 @@ struct Part {
     slot: usize,
     session: u64,
     guesses: Vec<u32>,
+    grew_page: bool,
+}
+
+/// A piece of a prompt.
+#[derive(Clone, Copy)]
+pub(super) struct Chunk {
+    pub first: usize,
+    pub tokens: usize,
+}
+
+/// A piece of a prompt that gives no token, submitted and not timed yet.
+struct TimedChunk {
+    readback: Readback,
+    slot: usize,
+    session: u64,
+    chunk: Chunk,
 }
 
 struct Step {
@@ -33,6 +50,12 @@ struct Step {
     /// Nothing but this step ran on the device since the one before it, as of this number of interruptions; `None`: it ends a
     /// prefill, and its time says nothing of steps.
     undisturbed: Option<u64>,
+    /// What came between it and the step before.
+    disturbance: Disturbance,
+    /// Bytes it reads at least.
+    bytes: u64,
+    /// It ends a prefill, with this piece.
+    ends: Option<Chunk>,
 }
 
 impl Step {
@@ -49,11 +72,14 @@ impl Step {
 #[derive(Default)]
 pub(super) struct Steps {
     in_flight: VecDeque<Step>,
+    chunks: VecDeque<TimedChunk>,
     times: PassTimes,
     last_arrival: Option<Instant>,
     /// Pieces of prefill and of the vision tower so far, and how many there were when the last step was submitted.
     interruptions: u64,
     interruptions_before: u64,
+    /// Kernels compiled before the last step.
+    compiled_before: u64,
 }
 
 impl Steps {
@@ -63,6 +89,7 @@ impl Steps {
 
     pub fn clear(&mut self) {
         self.in_flight.clear();
+        self.chunks.clear();
     }
 
     /// Other work goes to the device: times measured around it say nothing.
@@ -70,17 +97,56 @@ impl Steps {
         self.interruptions += 1;
     }
 
-    /// A prefill's end, which gives its session's first token.
-    pub fn prefilled(&mut self, readback: Readback, slot: usize, session: u64) {
-        let parts = vec![Part { slot, session, guesses: Vec::new() }];
+    /// What came between the last step and the next, which is submitted now.
+    fn disturbance(&mut self, compiled: u64) -> Disturbance {
+        let disturbance = Disturbance {
+            compiled: std::mem::replace(&mut self.compiled_before, compiled) != compiled,
+            grew_page: false,
+            interrupted: self.interruptions != self.interruptions_before,
+        };
         self.interruptions_before = self.interruptions;
-        self.in_flight.push_back(Step { readback, parts, began: Instant::now(), undisturbed: None });
+        disturbance
     }
 
-    fn submitted(&mut self, readback: Readback, parts: Vec<Part>, began: Instant) {
+    /// A piece of a prompt that gives no token.
+    pub fn timed(&mut self, readback: Readback, slot: usize, session: u64, chunk: Chunk) {
+        self.chunks.push_back(TimedChunk { readback, slot, session, chunk });
+    }
+
+    /// A prefill's end, which gives its session's first token.
+    pub fn prefilled(
+        &mut self,
+        readback: Readback,
+        slot: usize,
+        session: u64,
+        (chunk, bytes): (Chunk, u64),
+        compiled: u64,
+    ) {
+        let parts = vec![Part { slot, session, guesses: Vec::new(), grew_page: false }];
+        let disturbance = Disturbance { interrupted: false, ..self.disturbance(compiled) };
+        self.in_flight.push_back(Step {
+            readback,
+            parts,
+            began: Instant::now(),
+            undisturbed: None,
+            disturbance,
+            bytes,
+            ends: Some(chunk),
+        });
+    }
+
+    fn submitted(&mut self, readback: Readback, parts: Vec<Part>, began: Instant, bytes: u64, compiled: u64) {
         let undisturbed = Some(self.interruptions_before);
-        self.interruptions_before = self.interruptions;
-        self.in_flight.push_back(Step { readback, parts, began, undisturbed });
+        let disturbance = self.disturbance(compiled);
+        self.in_flight.push_back(Step {
+            readback,
+            parts,
+            began,
+            undisturbed,
+            disturbance,
+            bytes,
+            ends: None,
+        });
     }
 
     /// A step's records are there: how long did it take? From the arrival of those before it, or from its own beginning where
@@ -119,11 +185,12 @@ impl Running {
         let began = Instant::now();
         let context = self.model.context();
         let (mut parts, mut rows) = (Vec::new(), Vec::new());
-        let mut longest = 0;
+        let (mut longest, mut cached) = (0, 0);
         for (slot, guesses) in guesses.iter_mut().enumerate() {
             let Some(mut session) = self.slots[slot].take() else { continue };
             let ready = session.wants_step(context);
             let length = session.length + 1;
+            let pages = session.pages.len();
             let no_room = ready && self.make_room(slot, &mut session, length).is_err();
             if no_room {
                 // No page is left even after dropping what was kept: the answer ends here, not the others'.
@@ -136,7 +203,9 @@ impl Running {
                 rows.extend(rows_of(&session, slot, &guesses));
                 session.in_flight += 1;
                 longest = longest.max(session.length);
-                parts.push(Part { slot, session: session.id, guesses });
+                cached += session.length + guesses.len();
+                let grew_page = session.pages.len() > pages;
+                parts.push(Part { slot, session: session.id, guesses, grew_page });
             }
             // With nothing in flight there is no record that would end it.
             let over = no_room && session.in_flight == 0;
@@ -155,7 +224,8 @@ impl Running {
             self.model.verify_step(&rows)?;
         }
         let readback = self.model.recorder.submit_and_read(&mut self.ring, self.model.sampler.records())?;
-        self.steps.submitted(readback, parts, began);
+        let bytes = self.model.bytes_per_token(cached) as u64;
+        self.steps.submitted(readback, parts, began, bytes, self.model.gpu.kernels_compiled());
         Ok(true)
     }
 
@@ -205,19 +275,46 @@ impl Running {
             let Some(bytes) = step.readback.try_read(&self.model.gpu)? else { break };
             if let Some(step) = self.steps.in_flight.pop_front() {
                 self.steps.arrived(&step);
+                self.records(bytes, &step)?;
                 self.ring.recycle(step.readback);
-                self.records(bytes, &step.parts)?;
                 any = true;
             }
         }
+        self.take_chunks()?;
         Ok(any)
     }
 
+    /// Tells the times of pieces of prompts that have run.
+    fn take_chunks(&mut self) -> Result<()> {
+        while let Some(timed) = self.steps.chunks.front() {
+            let Some(mut bytes) = timed.readback.try_read(&self.model.gpu)? else { break };
+            if let Some(timed) = self.steps.chunks.pop_front() {
+                let times = self.model.recorder.split_times(&mut bytes, &timed.readback);
+                self.times_ring.recycle(timed.readback);
+                self.tell_chunk(timed.slot, timed.session, timed.chunk, times);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_chunk(&self, slot: usize, session: u64, Chunk { first, tokens }: Chunk, times: StepTimes) {
+        if let Some(session) = self.slots[slot].as_deref().filter(|s| s.id == session) {
+            session.events.send(AnswerEvent::Chunk { first, tokens, times });
+        }
+    }
+
     /// Hands a step's records to its sessions; those of sessions that have ended meanwhile are dropped.
-    fn records(&mut self, mut bytes: Vec<u8>, parts: &[Part]) -> Result<()> {
-        let times = self.model.recorder.split_times(&mut bytes);
+    fn records(&mut self, mut bytes: Vec<u8>, step: &Step) -> Result<()> {
+        let times = self.model.recorder.split_times(&mut bytes, &step.readback);
+        if let Some(chunk) = step.ends {
+            // Those before it have arrived, too.
+            self.take_chunks()?;
+            if let [part] = step.parts.as_slice() {
+                self.tell_chunk(part.slot, part.session, chunk, times);
+            }
+        }
         let mut row = 0;
-        for part in parts {
+        for part in &step.parts {
             let first = row;
             row += 1 + part.guesses.len();
             // A row is right if all guesses up to its own token are: those rows' tokens are what plain decoding says.
@@ -230,7 +327,7 @@ impl Running {
                     break;
                 }
             }
-            self.part_said(part, said, times, parts.len())?;
+            self.part_said(part, said, times, step)?;
         }
         Ok(())
     }
@@ -241,7 +338,7 @@ impl Running {
         part: &Part,
         said: Vec<Result<TokenRecord>>,
         times: StepTimes,
-        batch: usize,
+        step: &Step,
     ) -> Result<()> {
         let (slot, count) = (part.slot, said.len());
         let is_here = |s: &Option<Box<Session>>| s.as_ref().is_some_and(|s| s.id == part.session);
@@ -261,7 +358,24 @@ impl Running {
                 session.in_flight += 1;
             }
             match record {
-                Ok(record) => self.record(slot, record, divide(times, n, count), batch, n + 1 < count),
+                Ok(record) => {
+                    let about = TokenEvent {
+                        text: String::new(),
+                        record,
+                        times: divide(times, n, count),
+                        decoded_ns: 0,
+                        bytes: step.bytes / count.max(1) as u64,
+                        disturbance: match n {
+                            0 => Disturbance { grew_page: part.grew_page, ..step.disturbance },
+                            _ => Disturbance::default(),
+                        },
+                        ends_prefill: step.ends.is_some(),
+                        batch: step.parts.len(),
+                        drafted: n + 1 < count,
+                        arrived: Instant::now(),
+                    };
+                    self.record(slot, about);
+                }
                 Err(error) => self.fail_slot(slot, &error)?,
             }
         }
@@ -275,37 +389,31 @@ impl Running {
         Ok(())
     }
 
-    /// A session's next token. `drafted`: it had been guessed.
-    fn record(&mut self, slot: usize, record: TokenRecord, times: StepTimes, batch: usize, drafted: bool) {
+    /// A session's next token, all but its text.
+    fn record(&mut self, slot: usize, mut token: TokenEvent) {
         let context = self.model.context();
-        let is_end = self.front_end.special.eos.contains(&record.id);
+        let id = token.record.id;
+        let is_end = self.front_end.special.eos.contains(&id);
         let Some(session) = self.slots[slot].as_deref_mut() else { return };
         session.in_flight -= 1;
-        let now = Instant::now();
-        session.first_token.get_or_insert(now);
-        session.last_token = now;
+        session.first_token.get_or_insert(token.arrived);
+        session.last_token = token.arrived;
         if is_end && !session.request.ignore_end {
             self.end(slot, StopReason::End);
             return;
         }
-        session.keys.push(u64::from(record.id));
-        session.generated.push(record.id);
+        session.keys.push(u64::from(id));
+        session.generated.push(id);
         session.guesser.saw(&session.keys);
-        session.guesser.accepted += usize::from(drafted);
-        let piece = session.detokenizer.push(record.id);
+        session.guesser.accepted += usize::from(token.drafted);
+        let piece = session.detokenizer.push(id);
         let (text, stopped) = match session.stops.push(&piece) {
             Matched::Text(text) => (text, false),
             Matched::Stop(text) => (text, true),
         };
         session.say(&text);
-        session.events.send(AnswerEvent::Token(Box::new(TokenEvent {
-            text,
-            record,
-            times,
-            batch,
-            drafted,
-            arrived: now,
-        })));
+        (token.text, token.decoded_ns) = (text, clock::now_ns());
+        session.events.send(AnswerEvent::Token(Box::new(token)));
         let full = session.prepared.prompt.input_ids.len() + session.generated.len() >= context;
         if stopped {
             self.end(slot, StopReason::StopString);
@@ -350,11 +458,14 @@ fn deal(slots: &[usize], made: &[Vec<u32>; MAX_BATCH]) -> Vec<usize> {
     share
 }
 
-/// The `n`-th of `count` equal parts of a step's time.
+/// The `n`-th of `count` equal parts of a step's time on the device.
 fn divide(times: StepTimes, n: usize, count: usize) -> StepTimes {
     let took = times.end_ns.saturating_sub(times.begin_ns);
     let at = |n: usize| times.begin_ns + took * n as u64 / count.max(1) as u64;
-    StepTimes { begin_ns: at(n), end_ns: if n + 1 == count { times.end_ns } else { at(n + 1) } }
+    let end_ns = if n + 1 == count { times.end_ns } else { at(n + 1) };
+    // The sampler ran once, at the end of the pass.
+    let mark_ns = if n + 1 == count && times.mark_ns >= at(n) { times.mark_ns } else { 0 };
+    StepTimes { begin_ns: at(n), end_ns, mark_ns, ..times }
 }
 
 #[cfg(test)]
@@ -363,7 +474,7 @@ mod tests {
 
     #[test]
     fn the_times_of_a_verify_passes_tokens_add_up_to_the_passes() {
-        let times = StepTimes { begin_ns: 1000, end_ns: 2001 };
+        let times = StepTimes { begin_ns: 1000, mark_ns: 1990, end_ns: 2001, ..StepTimes::default() };
         let parts: Vec<StepTimes> = (0..7).map(|n| divide(times, n, 7)).collect();
         assert_eq!((parts[0].begin_ns, parts[6].end_ns), (1000, 2001));
         assert!(parts.windows(2).all(|w| w[0].end_ns == w[1].begin_ns));

@@ -1,0 +1,15 @@
+//! Room `app`: what every token cost, seen: coloured texts, lanes over time, plots, kernels, and what a token looked at.
+
+mod doing;
+mod panel_ui;
+mod plots_ui;
+pub mod timeline;
+mod timeline_ui;
+mod token_card;
+mod tokens_ui;
+mod view;
+
+pub(super) use doing::CostsFiles;
+pub(super) use panel_ui::panel_ui;
+pub(super) use tokens_ui::tokens_ui;
+pub use view::{CostsCommand, CostsView, Page, Plots, count, nth};

@@ -1,0 +1,276 @@
+//! Room `app`: the panel of costs: its pages, which answer it is about, and the token that was chosen.
+
+use egui::{ComboBox, Panel, RichText, Ui};
+
+use super::plots_ui::plots_ui;
+use super::timeline_ui::timeline_ui;
+use super::token_card::{card_ui, milliseconds};
+use super::tokens_ui::legend_ui;
+use super::view::{CostsCommand, CostsView, Page, Plots, count, nth};
+use crate::app::chat::{AnswerDetails, details};
+use crate::app::composer_ui::obstacle_text;
+use crate::app::state::State;
+use crate::app::style;
+use crate::app::texts::{Texts, figure, fill, texts};
+use crate::chat::message::Role;
+use crate::chat::tree::MessageId;
+use crate::costs::colour::{Metric, Scale};
+use crate::costs::write::Form;
+use crate::costs::{Costs, Figures};
+
+/// Width of the column of the chosen token, points.
+const CARD: f32 = 270.0;
+/// Tokens of a name that an answer is told by.
+const NAME_CHARS: usize = 40;
+
+/// The metric's name.
+fn metric_name(metric: Metric, t: &Texts) -> &'static str {
+    match metric {
+        Metric::Latency => t.latency,
+        Metric::Probability => t.probability,
+        Metric::Entropy => t.entropy,
+        Metric::Rank => t.rank,
+    }
+}
+
+/// What an answer is told by: its number on the path and its first words.
+fn answer_name(state: &State, answer: MessageId, t: &Texts) -> String {
+    let Some(entry) = state.chat.tree.get(answer) else { return t.another_chat.to_owned() };
+    let about: AnswerDetails = details(entry);
+    let words: String =
+        entry.text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(NAME_CHARS).collect();
+    let number = state.chat.shown().filter(|e| e.role == Role::Assistant).position(|e| e.id == answer);
+    let number = number.map_or(String::new(), |n| format!("{}. ", n + 1));
+    let model = if about.model.is_empty() { String::new() } else { format!(" ({})", about.model) };
+    format!("{number}{words}{model}")
+}
+
+/// Answers of the conversation that may have costs: those shown, then those beside them.
+fn answers(state: &State) -> Vec<MessageId> {
+    let mut all: Vec<MessageId> =
+        state.chat.shown().filter(|entry| entry.role == Role::Assistant).map(|entry| entry.id).collect();
+    let shown = all.clone();
+    for id in shown {
+        let parent = state.chat.tree.get(id).and_then(|entry| entry.parent);
+        all.extend(state.chat.tree.followers(parent).iter().copied().filter(|other| *other != id));
+    }
+    all.dedup();
+    all
+}
+
+/// Draws the panel.
+pub(in crate::app) fn panel_ui(
+    ui: &mut Ui,
+    state: &State,
+    view: &mut CostsView,
+    commands: &mut Vec<CostsCommand>,
+) -> bool {
+    let t = texts(ui.ctx());
+    view.rect = Some(ui.max_rect());
+    let all = answers(state);
+    let answer = view.answer.filter(|id| state.chat.tree.get(*id).is_some()).or_else(|| {
+        state
+            .message_under_way()
+            .or_else(|| state.chat.shown().filter(|e| e.role == Role::Assistant).last().map(|e| e.id))
+    });
+    let open = header_ui(ui, state, view, answer, &all, t, commands);
+    let Some(answer) = answer else {
+        ui.centered_and_justified(|ui| ui.weak(t.no_costs_yet));
+        return open;
+    };
+    commands.push(CostsCommand::Want(answer));
+    let pieces = state.costs_of(answer);
+    if count(&pieces) == 0 {
+        ui.centered_and_justified(|ui| ui.weak(t.no_costs));
+        return open;
+    }
+    view.answer = Some(answer);
+    if matches!(view.page, Page::Timeline | Page::Plots) {
+        figures_ui(ui, &pieces, view, t);
+    }
+    let chosen = view.pinned.and_then(|token| nth(&pieces, token).map(|found| (token, found)));
+    if let Some((token, (costs, n))) = chosen.filter(|_| matches!(view.page, Page::Timeline | Page::Plots)) {
+        let obstacle = state.cannot_ask().map(|obstacle| obstacle_text(obstacle, t));
+        let can = obstacle.map_or(Ok(()), Err);
+        Panel::right("token card").exact_size(CARD).show(ui, |ui| {
+            card_ui(ui, answer, token, costs, n, can, t, commands);
+        });
+    }
+    match view.page {
+        Page::Timeline => {
+            let shown = if view.whole_run {
+                let run = state.shelf.run().iter().map(|(_, id)| *id);
+                run.map(|id| (id, state.costs_of(id))).filter(|(_, pieces)| !pieces.is_empty()).collect()
+            } else {
+                vec![(answer, pieces.clone())]
+            };
+            timeline_ui(ui, &shown, answer, state.shelf.version, view, t);
+        }
+        Page::Plots => {
+            let mut shown = vec![(answer_name(state, answer, t), pieces.clone())];
+            if let Some(beside) = view.beside.filter(|beside| *beside != answer) {
+                commands.push(CostsCommand::Want(beside));
+                let pieces = state.costs_of(beside);
+                if !pieces.is_empty() {
+                    shown.push((answer_name(state, beside, t), pieces));
+                }
+            }
+            plots_ui(ui, view.plot, &shown, t);
+        }
+        Page::Kernels | Page::Inside => {}
+    }
+    open
+}
+
+fn header_ui(
+    ui: &mut Ui,
+    state: &State,
+    view: &mut CostsView,
+    answer: Option<MessageId>,
+    all: &[MessageId],
+    t: &Texts,
+    commands: &mut Vec<CostsCommand>,
+) -> bool {
+    let mut open = true;
+    ui.horizontal(|ui| {
+        for (page, name) in [(Page::Timeline, t.page_timeline), (Page::Plots, t.page_plots)] {
+            ui.selectable_value(&mut view.page, page, name);
+        }
+        ui.separator();
+        if view.page == Page::Plots {
+            let names = |plot| match plot {
+                Plots::Latency => t.plot_latency,
+                Plots::Histogram => t.plot_histogram,
+                Plots::Rate => t.plot_rate,
+                Plots::Parts => t.plot_parts,
+            };
+            combo(ui, "plot", t.plot_which, names(view.plot), |ui| {
+                for plot in Plots::ALL {
+                    ui.selectable_value(&mut view.plot, plot, names(plot));
+                }
+            });
+            let beside = view.beside.filter(|id| Some(*id) != answer);
+            let shown = beside.map_or(t.beside_none.to_owned(), |id| answer_name(state, id, t));
+            combo(ui, "beside", t.beside, &shown, |ui| {
+                ui.selectable_value(&mut view.beside, None, t.beside_none);
+                for &id in all.iter().filter(|id| Some(**id) != answer) {
+                    ui.selectable_value(&mut view.beside, Some(id), answer_name(state, id, t));
+                }
+            });
+        }
+        if view.page == Page::Timeline {
+            ui.checkbox(&mut view.whole_run, t.whole_run).on_hover_text(t.whole_run_hint);
+            if style::quiet_button(ui, t.fit, t.fit_hint, true).clicked() {
+                view.timeline.fit();
+            }
+        }
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            if style::quiet_button(ui, "✖", t.close, true).clicked() {
+                open = false;
+            }
+            export_ui(ui, view, answer, t, commands);
+            let shown = view.metric.map_or(t.colour_none, |metric| metric_name(metric, t));
+            combo(ui, "colour", t.colour_by, shown, |ui| {
+                ui.selectable_value(&mut view.metric, None, t.colour_none);
+                for metric in Metric::ALL {
+                    ui.selectable_value(&mut view.metric, Some(metric), metric_name(metric, t));
+                }
+            });
+            if let (Some(metric), Some(answer)) = (view.metric, answer) {
+                // From the left, as it is read.
+                let pieces = state.costs_of(answer);
+                ui.allocate_ui_with_layout(
+                    egui::vec2(260.0, 16.0),
+                    egui::Layout::left_to_right(egui::Align::Center),
+                    |ui| legend_ui(ui, &Scale::over(metric, &pieces), t),
+                );
+            }
+        });
+    });
+    open
+}
+
+fn combo(ui: &mut Ui, id: &str, name: &str, shown: &str, contents: impl FnOnce(&mut Ui)) {
+    let shown: String = shown.chars().take(28).collect();
+    let combo = ComboBox::from_id_salt(("costs", id)).selected_text(shown).show_ui(ui, contents);
+    let response = combo.response.on_hover_text(name);
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::ComboBox, true, name));
+}
+
+fn export_ui(
+    ui: &mut Ui,
+    view: &CostsView,
+    answer: Option<MessageId>,
+    t: &Texts,
+    commands: &mut Vec<CostsCommand>,
+) {
+    ui.menu_button(t.export_costs, |ui| {
+        let forms = [
+            (Form::Trace, t.export_trace),
+            (Form::Csv, t.export_csv),
+            (Form::JsonLines, t.export_json_lines),
+            (Form::Svg(view.plot.in_file()), t.export_svg),
+        ];
+        for (form, name) in forms {
+            if ui.add_enabled(answer.is_some(), egui::Button::new(name)).clicked() {
+                let both = answer.into_iter().chain(view.beside.filter(|_| view.page == Page::Plots));
+                commands.push(CostsCommand::Export(form, both.collect()));
+                ui.close();
+            }
+        }
+        if ui.button(t.export_panel).clicked() {
+            commands.push(CostsCommand::Picture);
+            ui.close();
+        }
+    });
+}
+
+/// Figures of what is chosen, or of the whole answer.
+fn figures_ui(ui: &mut Ui, pieces: &[&Costs], view: &CostsView, t: &Texts) {
+    // A selection over several pieces: the one with most of it speaks.
+    let (mut first, mut best) = (0, None);
+    for costs in pieces {
+        let end = first + costs.tokens.len();
+        let range = view
+            .selection
+            .clone()
+            .map_or(0..usize::MAX, |s| s.start.clamp(first, end) - first..s.end.clamp(first, end) - first);
+        let figures = Figures::of(costs, range);
+        let is_better = best.is_none_or(|best: Figures| figures.count > best.count);
+        if !costs.is_copied && is_better {
+            best = Some(figures);
+        }
+        first = end;
+    }
+    let Some(figures) = best else { return };
+    let what = if view.selection.is_some() { t.figures_selection } else { t.figures_answer };
+    let rate = figure(&format!("{:.2}", figures.tok_s));
+    let unsure = figures.mean_probability.is_finite();
+    let sure = if unsure {
+        let words = [
+            ("p", &super::token_card::percent(figures.mean_probability as f32) as &dyn std::fmt::Display),
+            ("perplexity", &figure(&format!("{:.2}", figures.perplexity))),
+        ];
+        fill(t.figures_sure, &words)
+    } else {
+        String::new()
+    };
+    let (median, p95, p99, most, total) = (
+        milliseconds(figures.median_ms),
+        milliseconds(figures.p95_ms),
+        milliseconds(figures.p99_ms),
+        milliseconds(figures.most_ms),
+        milliseconds(figures.total_ms),
+    );
+    let values: [(&str, &dyn std::fmt::Display); 7] = [
+        ("n", &style::grouped(figures.count)),
+        ("median", &median),
+        ("p95", &p95),
+        ("p99", &p99),
+        ("most", &most),
+        ("total", &total),
+        ("rate", &rate),
+    ];
+    let words = format!("{what}: {}{sure}", fill(t.figures_line, &values));
+    ui.add(egui::Label::new(RichText::new(words).small()).selectable(true).truncate());
+}

@@ -1,0 +1,183 @@
+//! Room `app`: what is remembered of how the costs of answers are looked at: which answer, which tokens, how far in.
+
+use std::ops::Range;
+
+use super::timeline::Timeline;
+use super::tokens_ui::TokensView;
+use crate::chat::tree::MessageId;
+use crate::costs::Costs;
+use crate::costs::colour::Metric;
+use crate::costs::write::{Form, Plot};
+
+/// A page of the panel of costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Page {
+    /// Lanes over time.
+    #[default]
+    Timeline,
+    /// Plots.
+    Plots,
+    /// Time by kernel.
+    Kernels,
+    /// Attention and the logit lens.
+    Inside,
+}
+
+/// What the user asks of it, and what drawing it needs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CostsCommand {
+    /// Look at this answer.
+    Open(MessageId),
+    /// Ask the history what it cost.
+    Want(MessageId),
+    /// Answer anew from this token on, with another in its place.
+    Branch {
+        /// Which answer.
+        answer: MessageId,
+        /// Its token, over all its pieces.
+        token: usize,
+        /// The token to go on with.
+        id: u32,
+    },
+    /// Choose a file for what these answers cost.
+    Export(Form, Vec<MessageId>),
+    /// Write the panel as it is seen to a picture.
+    Picture,
+}
+
+/// How the costs are looked at.
+#[derive(Debug, Default)]
+pub struct CostsView {
+    /// The page.
+    pub page: Page,
+    /// What the answers' tokens are coloured by; `None`: answers are shown as Markdown.
+    pub metric: Option<Metric>,
+    /// The answer; `None`: the last one shown.
+    pub answer: Option<MessageId>,
+    /// All answers of this run of the program instead of one.
+    pub whole_run: bool,
+    /// The chosen token, over all pieces of its answer.
+    pub pinned: Option<usize>,
+    /// Chosen tokens.
+    pub selection: Option<Range<usize>>,
+    /// Bring the chosen token into sight.
+    pub reveal: bool,
+    /// What is plotted.
+    pub plot: Plots,
+    /// Another answer to compare with.
+    pub beside: Option<MessageId>,
+    /// The lanes.
+    pub(super) timeline: Timeline,
+    /// The coloured texts.
+    pub(super) tokens: TokensView,
+    /// Where the panel was drawn last.
+    pub(super) rect: Option<egui::Rect>,
+}
+
+/// A plot on the page of plots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Plots {
+    /// Latency along the context.
+    #[default]
+    Latency,
+    /// How often each latency occurs.
+    Histogram,
+    /// Tokens a second over time.
+    Rate,
+    /// Where the time went.
+    Parts,
+}
+
+impl Plots {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Latency, Self::Histogram, Self::Rate, Self::Parts];
+
+    /// The same plot in a file.
+    #[must_use]
+    pub fn in_file(self) -> Plot {
+        match self {
+            Self::Latency => Plot::Latency,
+            Self::Histogram => Plot::Histogram,
+            Self::Rate => Plot::Rate,
+            Self::Parts => Plot::Parts,
+        }
+    }
+}
+
+impl CostsView {
+    /// Looks at another answer.
+    pub fn open(&mut self, answer: MessageId) {
+        if self.answer != Some(answer) {
+            (self.pinned, self.selection) = (None, None);
+            self.timeline.fit();
+        }
+        self.answer = Some(answer);
+    }
+
+    /// Chooses a token, and brings it into sight elsewhere.
+    pub fn pin(&mut self, answer: MessageId, token: usize) {
+        self.open(answer);
+        self.pinned = Some(token);
+        self.selection = None;
+        self.reveal = true;
+    }
+
+    /// Moves to the token so many places away, of `count`; `extend`: the selection grows.
+    pub fn step(&mut self, by: isize, count: usize, extend: bool) {
+        let Some(last) = count.checked_sub(1) else { return };
+        let from = self.pinned.unwrap_or(if by > 0 { 0 } else { last });
+        let to = if self.pinned.is_none() { from } else { from.saturating_add_signed(by).min(last) };
+        if extend {
+            let (first, end) = self.selection.clone().map_or((from, from + 1), |s| (s.start, s.end));
+            // The end that moves is the one the chosen token is at.
+            let anchor = if from + 1 == end { first } else { end - 1 };
+            self.selection = Some(anchor.min(to)..anchor.max(to) + 1);
+        } else {
+            self.selection = None;
+        }
+        self.pinned = Some(to);
+        self.reveal = true;
+    }
+}
+
+/// The token so many places on in the pieces of an answer: its piece and its place there.
+#[must_use]
+pub fn nth<'a>(pieces: &[&'a Costs], mut token: usize) -> Option<(&'a Costs, usize)> {
+    for costs in pieces {
+        if token < costs.tokens.len() {
+            return Some((costs, token));
+        }
+        token -= costs.tokens.len();
+    }
+    None
+}
+
+/// Tokens of all pieces.
+#[must_use]
+pub fn count(pieces: &[&Costs]) -> usize {
+    pieces.iter().map(|costs| costs.tokens.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_stepped_through_and_selections_grow_from_where_they_began() {
+        let mut view = CostsView::default();
+        view.step(1, 10, false);
+        assert_eq!(view.pinned, Some(0));
+        view.step(1, 10, false);
+        view.step(-5, 10, false);
+        assert_eq!(view.pinned, Some(0));
+        view.step(4, 10, false);
+        view.step(1, 10, true);
+        view.step(1, 10, true);
+        assert_eq!((view.pinned, view.selection.clone()), (Some(6), Some(4..7)));
+        view.step(-4, 10, true);
+        assert_eq!((view.pinned, view.selection.clone()), (Some(2), Some(2..5)));
+        view.step(100, 10, false);
+        assert_eq!((view.pinned, view.selection.clone()), (Some(9), None));
+        view.step(1, 0, false);
+    }
+}
