@@ -18,6 +18,7 @@ mod batch;
 mod checkpoints;
 mod commands;
 mod compare;
+mod costs;
 mod demo;
 mod dragging;
 mod end_to_end;

@@ -200,7 +200,7 @@ impl Window {
 /// The demo model's.
 pub fn tokenizer() -> Arc<Tokenizer> {
     static READ: OnceLock<Arc<Tokenizer>> = OnceLock::new();
-    READ.get_or_init(|| Arc::new(Tokenizer::from_folder(Path::new(builtin::NAME)).unwrap())).clone()
+    READ.get_or_init(|| Arc::new(Tokenizer::from_folder(builtin::folder()).unwrap())).clone()
 }
 
 pub fn info() -> ModelInfo {

@@ -13,9 +13,11 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use image::ImageEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use ocelli::app::costs::Plots;
 use ocelli::app::models::Models;
 use ocelli::app::texts::{Language, set_language};
 use ocelli::app::{AnswerDetails, Draft, ModelState, Places, Preferences, Sample, State, WindowApp, details};
+use ocelli::costs::colour::Metric;
 use ocelli::engine::Engine;
 use ocelli::model::builtin;
 use ocelli::model::memory::Room;
@@ -287,6 +289,44 @@ fn comparison(stage: &mut Stage) {
     set_language(&stage.harness.ctx, Language::English);
     stage.harness.state_mut().state.shows_comparison = false;
     stage.harness.run_steps(3);
+}
+
+/// What every token cost: colours, lanes, plots.
+fn costs(stage: &mut Stage) {
+    let samples = Sample::all().unwrap();
+    let sample = |file: &str| samples.iter().find(|sample| sample.file == file).unwrap();
+    stage.ask_sample(sample("shapes.png"), "Give the box of the blue star.");
+    stage.ask("Describe the picture.");
+    stage.ask("Is there a blue heart?");
+    stage.harness.state_mut().preferences.colour_by = Some(Metric::Entropy);
+    stage.press(Modifiers::COMMAND, Key::J);
+    stage.harness.get_all_by_label_contains("Timeline of").last().unwrap().focus();
+    stage.harness.run_steps(2);
+    for _ in 0..4 {
+        stage.press(Modifiers::NONE, Key::ArrowRight);
+    }
+    stage.shoot("costs");
+    stage.theme(Theme::Dark);
+    for key in [Key::W, Key::W, Key::W] {
+        stage.press(Modifiers::NONE, key);
+    }
+    for _ in 0..6 {
+        stage.press(Modifiers::SHIFT, Key::ArrowRight);
+    }
+    stage.shoot_fine("costs-fine");
+    stage.click("Plots");
+    stage.shoot("costs-plots");
+    stage.theme(Theme::Light);
+    set_language(&stage.harness.ctx, Language::German);
+    stage.harness.state_mut().choose_plot(Plots::Parts);
+    stage.shoot("costs-parts-german");
+    set_language(&stage.harness.ctx, Language::English);
+}
+
+#[test]
+#[ignore = "draws the pictures of costs in docs/screenshots"]
+fn costs_screenshots() {
+    costs(&mut Stage::open());
 }
 
 #[test]

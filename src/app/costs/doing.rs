@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use egui::Context;
 
-use super::view::CostsCommand;
+use super::view::{CostsCommand, Page, Plots};
 use crate::app::dialogs::Chosen;
 use crate::app::message_list::ScrollTo;
 use crate::app::texts::{fill, texts};
@@ -89,6 +89,12 @@ impl WindowApp {
             }
             CostsCommand::Picture => self.dialogs.choose_costs(ctx, frame, None),
         }
+    }
+
+    /// Shows this plot, as if it had been chosen.
+    pub fn choose_plot(&mut self, plot: Plots) {
+        let view = &mut self.chat_view.costs;
+        (view.page, view.plot) = (Page::Plots, plot);
     }
 
     /// Writes what answers cost, as if the file had been chosen.

@@ -1,0 +1,275 @@
+//! What every token cost: the times of its stages are in order and add up, whatever came between; answers branch off at a
+//! token without computing again what they share; files of it hold what was told.
+
+use std::fs;
+use std::time::Instant;
+
+use ocelli::clock;
+use ocelli::costs::{About, Costs, Ledger, Part, Times, parts};
+use ocelli::engine::{AnswerEvent, Engine, LoadEvent, LoadRequest, ModelInfo, Request, Speculation};
+use ocelli::gpu::Pacing;
+use ocelli::model::builtin;
+use ocelli::model::loaded::LoadOptions;
+use ocelli::model::recipe::Recipe;
+use std::sync::Arc;
+
+use crate::commands::Place;
+use crate::engine::{ROOM, greedy};
+use crate::support::*;
+
+fn start(checkpoint: &str, recipe: Recipe, options: LoadOptions) -> (Engine, ModelInfo) {
+    let engine = Engine::start(gpu(), Arc::new(|| {})).unwrap();
+    let folder = converted(checkpoint, recipe).folder().to_owned();
+    let load = engine.load(LoadRequest { folder, recipe: None, options });
+    match load.events.iter().last().unwrap() {
+        LoadEvent::Loaded(info) => (engine, *info),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Asks, and gathers what it cost.
+fn ask(engine: &Engine, info: &ModelInfo, request: Request) -> (Costs, String) {
+    let mut ledger = Ledger::new(About::from(info), Instant::now(), 0);
+    let answer = engine.ask(request);
+    let mut text = String::new();
+    for event in &answer.events {
+        ledger.see(&event);
+        match event {
+            AnswerEvent::Finished(summary) => text = summary.text,
+            AnswerEvent::Failed(error) => panic!("{error}"),
+            _ => {}
+        }
+    }
+    (ledger.into_costs(), text)
+}
+
+fn in_order(times: &Times) {
+    let stages = [times.recorded, times.submitted, times.begin, times.end, times.read];
+    assert!(stages.iter().all(|&ns| ns > 0), "{times:?}");
+    assert!(stages.windows(2).all(|pair| pair[0] <= pair[1]), "{times:?}");
+}
+
+fn ids(costs: &Costs) -> Vec<u32> {
+    costs.tokens.iter().map(|token| token.id).collect()
+}
+
+#[test]
+fn every_stage_of_an_answer_is_timed_and_in_order() {
+    let (engine, info) = start("ladder", Recipe::Int8Hu, LoadOptions { prefill_rows: 64, ..ROOM });
+    let case = Case::read("ladder", "square");
+    // A step for each token.
+    let request = Request { speculation: Speculation::Off, ..greedy(&case, 70) };
+    let (costs, text) = ask(&engine, &info, request);
+    assert_eq!(costs.tokens.len(), 70);
+    // Pieces of the prompt: all of it, none twice.
+    let mut next = 0;
+    for chunk in &costs.chunks {
+        assert_eq!(chunk.first, next);
+        next += chunk.tokens;
+        in_order(&chunk.times);
+    }
+    assert_eq!((next, costs.reused_tokens), (costs.prompt_tokens, 0));
+    assert!(costs.chunks.len() > 1, "the prompt has one piece");
+    assert_eq!(costs.pictures.len(), 1);
+    in_order(&costs.pictures[0].times);
+    assert!(costs.pictures[0].times.end <= costs.chunks[0].times.begin);
+    for (n, token) in costs.tokens.iter().enumerate() {
+        in_order(&token.times);
+        let t = token.times;
+        assert!(t.begin <= t.sampling && t.sampling <= t.end, "{n}: {t:?}");
+        assert!(t.read <= t.decoded, "{n}: {t:?}");
+        assert_eq!(token.ends_prefill, n == 0);
+        assert_eq!(token.index, costs.prompt_tokens - 1 + u32::try_from(n).unwrap());
+        // What a step reads: the weights, and keys and values of all tokens up to its own.
+        let cached = u64::from(token.index) + 1;
+        assert_eq!(token.bytes, costs.weights_bytes + costs.kv_bytes_per_token * cached, "{n}");
+        assert_eq!(token.alternatives[0].0, token.id, "greedy");
+        // A page holds 64 tokens.
+        assert_eq!(token.grew_page, n > 0 && token.index % 64 == 0, "{n}");
+    }
+    // Steps run one after the other on the device. (Where one ends and the next begins is known as well as the clocks are.)
+    assert!(costs.tokens.windows(2).all(|pair| pair[0].times.begin < pair[1].times.begin));
+    // The text is that of the tokens, in their places.
+    let shown = costs.tokens.iter().filter(|token| !info.tokenizer.is_special(token.id));
+    let whole: Vec<u8> = shown.flat_map(|token| costs.piece(token.id).to_vec()).collect();
+    assert_eq!(String::from_utf8_lossy(&whole), text);
+    assert_eq!(costs.text_end(), text.len());
+}
+
+#[test]
+fn steps_and_gaps_add_up_to_the_answer_within_three_percent() {
+    // Both paces: whole steps, and short pieces as for a window.
+    for pacing in [Pacing::HEADLESS, Pacing::WINDOW] {
+        let (engine, info) =
+            start("ladder", Recipe::Int8Hu, LoadOptions { pacing, prefill_rows: 64, ..ROOM });
+        let case = Case::read("ladder", "square");
+        let asked = clock::now_ns();
+        let (costs, _) = ask(&engine, &info, greedy(&case, 120));
+        let took = clock::now_ns() - asked;
+        let parts = parts(&costs);
+        let sum: u64 = parts.iter().map(|part| part.ns).sum();
+        assert!(sum.abs_diff(took) < took * 3 / 100, "{sum} of {took}");
+        let of = |part: Part| parts.iter().find(|time| time.part == part).unwrap().ns;
+        // Each part is what its own steps took: nothing is counted twice, nothing is lost.
+        let device = |all: &mut dyn Iterator<Item = Times>| all.map(|times| times.device_ns()).sum::<u64>();
+        let steps = device(&mut costs.tokens[1..].iter().map(|token| token.times));
+        let chunks = device(&mut costs.chunks.iter().map(|chunk| chunk.times));
+        let vision = device(&mut costs.pictures.iter().map(|picture| picture.times));
+        let counted = of(Part::Decode) + of(Part::Prefill) + of(Part::Vision) + of(Part::Sampling);
+        assert!(
+            counted.abs_diff(steps + chunks + vision) < took / 100,
+            "{counted} {steps} {chunks} {vision}"
+        );
+        // What latencies say together is the time from the first token to the last.
+        let latencies: f64 = (1..costs.tokens.len()).map(|n| costs.latency_ms(n).unwrap()).sum();
+        let decoded = |n: usize| costs.tokens[n].times.decoded as f64 / 1e6;
+        assert!((latencies - (decoded(119) - decoded(0))).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn a_prompt_that_goes_on_in_the_middle_of_a_page_is_timed_from_its_own_beginning() {
+    let (engine, info) = start("ladder", Recipe::Int8Hu, ROOM);
+    let case = Case::read("ladder", "text");
+    let (first, _) = ask(&engine, &info, greedy(&case, 9));
+    assert_ne!((first.prompt_tokens + 8) % 64, 0);
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    // The same prompt, and all that was said: its last page is copied before the prefill, which must not begin its times.
+    let (again, _) = ask(&engine, &info, Request { answer_ids: ids(&first), ..greedy(&case, 4) });
+    assert!(
+        again.reused_tokens > again.prompt_tokens - 3,
+        "{} of {}",
+        again.reused_tokens,
+        again.prompt_tokens
+    );
+    again.chunks.iter().for_each(|chunk| in_order(&chunk.times));
+}
+
+#[test]
+fn an_answer_branches_off_at_a_token_and_computes_nothing_twice() {
+    for (checkpoint, case) in [("ladder", "square"), ("mono", "mixed")] {
+        let (engine, info) = start(checkpoint, Recipe::Int8Hu, ROOM);
+        let case = Case::read(checkpoint, case);
+        let (whole, text) = ask(&engine, &info, greedy(&case, 40));
+        let all = ids(&whole);
+        let n = all.len() / 2;
+        // The token that was chosen, once more: the same answer follows.
+        let (same, rest) =
+            ask(&engine, &info, Request { answer_ids: all[..n].to_vec(), ..greedy(&case, all.len() - n) });
+        assert_eq!(ids(&same), all[n..], "{checkpoint}");
+        let begins = whole.beginning(n).text_end();
+        assert_eq!(rest, text[begins..], "{checkpoint}");
+        assert_eq!(same.prompt_tokens as usize, whole.prompt_tokens as usize + n);
+        assert_eq!(same.reused_tokens, same.prompt_tokens - 1, "{checkpoint}: pages are shared");
+        assert!(same.pictures.is_empty(), "the picture is not encoded again");
+        // Another one: it is there for the tokens after it, as if it had been in the prompt.
+        let other = whole.tokens[n].alternatives[1].0;
+        let mut ids_before = all[..n].to_vec();
+        ids_before.push(other);
+        let branch = Request { answer_ids: ids_before.clone(), ..greedy(&case, 8) };
+        let (branched, _) = ask(&engine, &info, branch.clone());
+        let (alone, info_alone) = start(checkpoint, Recipe::Int8Hu, ROOM);
+        let (fresh, _) = ask(&alone, &info_alone, branch);
+        assert_eq!((fresh.reused_tokens, ids(&fresh)), (0, ids(&branched)), "{checkpoint}");
+    }
+}
+
+#[test]
+fn a_character_that_the_given_tokens_began_with_goes_on() {
+    let (engine, info) = start("ladder", Recipe::F32, ROOM);
+    let case = Case::read("ladder", "text");
+    // The first two of an emoji's four bytes, as tokens of one byte each.
+    let begun: Vec<u32> = "🐈".bytes().take(2).map(|byte| byte_token(&info, byte)).collect();
+    let (costs, text) = ask(&engine, &info, Request { answer_ids: begun.clone(), ..greedy(&case, 6) });
+    let mut bytes = "🐈".as_bytes()[..2].to_vec();
+    let shown = costs.tokens.iter().filter(|token| !info.tokenizer.is_special(token.id));
+    bytes.extend(shown.flat_map(|token| costs.piece(token.id).to_vec()));
+    assert_eq!(text, String::from_utf8_lossy(&bytes));
+}
+
+fn byte_token(info: &ModelInfo, byte: u8) -> u32 {
+    let count = u32::try_from(info.tokenizer.vocab_size()).unwrap();
+    (0..count).find(|&id| info.tokenizer.token_bytes(id) == Some(&[byte])).unwrap()
+}
+
+#[test]
+fn tokens_that_are_none_are_refused() {
+    let (engine, info) = start("ladder", Recipe::F32, ROOM);
+    let case = Case::read("ladder", "text");
+    for id in [u32::MAX, u32::try_from(info.tokenizer.vocab_size()).unwrap() + 100_000] {
+        let answer = engine.ask(Request { answer_ids: vec![id], ..greedy(&case, 2) });
+        match answer.events.iter().last().unwrap() {
+            AnswerEvent::Failed(error) => assert!(error.to_string().contains("no token"), "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_ran_between_two_steps_is_told() {
+    let (engine, info) = start("ladder", Recipe::Int8Hu, LoadOptions { context: 4096, ..ROOM });
+    let case = Case::read("ladder", "text");
+    let mut ledger = Ledger::new(About::from(&info), Instant::now(), 0);
+    let long = engine.ask(greedy(&case, 400));
+    // Well under way.
+    let mut seen = 0;
+    while seen < 20 {
+        let event = long.events.recv().unwrap();
+        seen += usize::from(matches!(event, AnswerEvent::Token(_)));
+        ledger.see(&event);
+    }
+    let other = engine.ask(greedy(&Case::read("ladder", "square"), 5));
+    other.events.iter().for_each(drop);
+    long.events.iter().for_each(|event| ledger.see(&event));
+    let costs = ledger.into_costs();
+    assert!(costs.tokens.iter().skip(1).any(|token| token.interrupted), "the other prompt is not seen");
+    assert!(costs.tokens[1..15].iter().all(|token| !token.interrupted));
+    assert!(costs.tokens.iter().any(|token| token.batch == 2) && costs.tokens[5].batch == 1);
+}
+
+#[test]
+fn generate_writes_what_every_token_cost() {
+    let place = Place::new();
+    let model = builtin::NAME;
+    for name in ["t.json", "t.csv", "t.jsonl", "t.svg"] {
+        let path = place.path(name);
+        let path = path.to_str().unwrap();
+        let arguments = [
+            "generate",
+            "--model",
+            model,
+            "--greedy",
+            "--max-tokens",
+            "12",
+            "--json",
+            "--trace-out",
+            path,
+            "Hello",
+        ];
+        let told = place.fine(&arguments).json();
+        let text = fs::read_to_string(path).unwrap();
+        let tokens = told["ids"].as_array().unwrap().len();
+        match name {
+            "t.json" => {
+                let trace: serde_json::Value = serde_json::from_str(&text).unwrap();
+                let events = trace["traceEvents"].as_array().unwrap();
+                let decoded = events.iter().filter(|e| e["ph"] == "X" && e["args"]["n"].is_u64()).count();
+                assert_eq!(decoded, tokens - 1);
+                assert!(trace["otherData"]["bandwidth_gb_s"].as_f64().unwrap() > 0.1);
+            }
+            "t.csv" => assert_eq!(csv::Reader::from_reader(text.as_bytes()).records().count(), tokens),
+            "t.jsonl" => {
+                let ids: Vec<u64> = text
+                    .lines()
+                    .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+                    .filter(|line| line["kind"] == "token")
+                    .map(|line| line["id"].as_u64().unwrap())
+                    .collect();
+                assert_eq!(serde_json::json!(ids), told["ids"]);
+            }
+            _ => assert!(text.starts_with("<svg ") && text.ends_with("</svg>\n")),
+        }
+    }
+    let wrong = place.run(&["generate", "--model", model, "--trace-out", "x.txt", "Hello"]);
+    assert!(wrong.status != Some(0) && wrong.stderr.contains(".csv"), "{}", wrong.stderr);
+}
