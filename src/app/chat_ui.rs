@@ -302,7 +302,7 @@ fn answer_ui(
             commands.push(Command::Costs(CostsCommand::Want(entry.id)));
         }
         if let Some(metric) = view.costs.metric.filter(|_| count(&pieces) > 0) {
-            tokens_ui(ui, entry, &pieces, metric, &mut view.costs, t);
+            ui.scope(|ui| tokens_ui(ui, entry, &pieces, metric, &mut view.costs, t));
         } else if view.as_text {
             ui.add(Label::new(entry.text.as_str()).selectable(true).wrap());
         } else if !entry.text.is_empty() {

@@ -296,9 +296,8 @@ fn costs(stage: &mut Stage) {
     let samples = Sample::all().unwrap();
     let sample = |file: &str| samples.iter().find(|sample| sample.file == file).unwrap();
     stage.ask_sample(sample("shapes.png"), "Give the box of the blue star.");
-    stage.ask("Describe the picture.");
-    stage.ask("Is there a blue heart?");
-    stage.harness.state_mut().preferences.colour_by = Some(Metric::Entropy);
+    stage.ask("Give the box of the green triangle.");
+    stage.harness.state_mut().preferences.colour_by = Some(Metric::Probability);
     stage.press(Modifiers::COMMAND, Key::J);
     stage.harness.get_all_by_label_contains("Timeline of").last().unwrap().focus();
     stage.harness.run_steps(2);

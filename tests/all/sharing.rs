@@ -70,7 +70,9 @@ fn a_question_in_front_does_not_wait_for_all_that_is_in_the_background() {
         .iter()
         .filter(|answer| !answer.events.try_iter().any(|event| matches!(event, AnswerEvent::Finished(_))));
     assert!(left.count() >= 8, "it came after nearly all of them");
-    behind.iter().for_each(|answer| answer.cancel.cancel());
+    for answer in &behind {
+        answer.cancel.cancel();
+    }
 }
 
 /// A generator of numbers for schedules: repeatable, and good enough for them.

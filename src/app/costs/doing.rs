@@ -81,7 +81,7 @@ impl WindowApp {
             CostsCommand::Branch { answer, token, id } => {
                 self.state.branch(answer, token, id, &mut *self.backend, Instant::now());
                 let view = &mut self.chat_view.costs;
-                (view.answer, view.pinned, view.selection) = (None, None, None);
+                view.answer = None;
                 self.scroll_to = Some(ScrollTo::End);
             }
             CostsCommand::Export(form, answers) => {

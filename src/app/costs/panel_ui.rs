@@ -1,6 +1,6 @@
 //! Room `app`: the panel of costs: its pages, which answer it is about, and the token that was chosen.
 
-use egui::{ComboBox, Panel, RichText, Ui};
+use egui::{ComboBox, RichText, Ui};
 
 use super::plots_ui::plots_ui;
 use super::timeline_ui::timeline_ui;
@@ -67,6 +67,7 @@ pub(in crate::app) fn panel_ui(
 ) -> bool {
     let t = texts(ui.ctx());
     view.rect = Some(ui.max_rect());
+    view.follow(state.shelf.run().last().map(|(_, id)| *id));
     let all = answers(state);
     let answer = view.answer.filter(|id| state.chat.tree.get(*id).is_some()).or_else(|| {
         state
@@ -84,18 +85,27 @@ pub(in crate::app) fn panel_ui(
         ui.centered_and_justified(|ui| ui.weak(t.no_costs));
         return open;
     }
-    view.answer = Some(answer);
+    view.look_at(answer);
     if matches!(view.page, Page::Timeline | Page::Plots) {
         figures_ui(ui, &pieces, view, t);
     }
+    let mut rest = ui.available_rect_before_wrap();
     let chosen = view.pinned.and_then(|token| nth(&pieces, token).map(|found| (token, found)));
     if let Some((token, (costs, n))) = chosen.filter(|_| matches!(view.page, Page::Timeline | Page::Plots)) {
         let obstacle = state.cannot_ask().map(|obstacle| obstacle_text(obstacle, t));
         let can = obstacle.map_or(Ok(()), Err);
-        Panel::right("token card").exact_size(CARD).show(ui, |ui| {
+        let whole = ui.available_rect_before_wrap();
+        let card = egui::Rect::from_min_max(egui::pos2(whole.right() - CARD, whole.top()), whole.max);
+        ui.scope_builder(egui::UiBuilder::new().max_rect(card.shrink2(egui::vec2(8.0, 0.0))), |ui| {
+            ui.set_clip_rect(card.intersect(ui.clip_rect()));
             card_ui(ui, answer, token, costs, n, can, t, commands);
         });
+        rest.max.x = card.left();
     }
+    let mut rest_ui = ui.new_child(egui::UiBuilder::new().max_rect(rest));
+    ui.advance_cursor_after_rect(rest);
+    let ui = &mut rest_ui;
+    ui.set_clip_rect(rest.intersect(ui.clip_rect()));
     match view.page {
         Page::Timeline => {
             let shown = if view.whole_run {

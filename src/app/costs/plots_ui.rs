@@ -208,5 +208,6 @@ fn parts_ui(ui: &mut Ui, answers: &[(&str, Vec<&Costs>)], t: &Texts) {
 
 fn part_words(part: Part, ns: u64, whole: u64, t: &Texts) -> String {
     let share = ns as f64 / whole.max(1) as f64 * 100.0;
-    figure(&format!("{} {} ({share:.1} %)", part_name(part, t), milliseconds(ns as f64 / 1e6)))
+    let share = figure(&format!("{share:.1}"));
+    format!("{} {} ({share} %)", part_name(part, t), milliseconds(ns as f64 / 1e6))
 }

@@ -253,7 +253,7 @@ fn select_between(from: f64, to: f64, view: &mut CostsView) {
     let first = bars.partition_point(|bar| bar.end < from);
     let inside = bars.get(first..).unwrap_or_default().iter().take_while(|bar| bar.begin <= to);
     let tokens = inside.filter_map(|bar| match bar.what {
-        What::Token(id, n) if view.answer.is_none_or(|answer| answer == id) => Some(n as usize),
+        What::Token(id, n) if view.current.is_none_or(|answer| answer == id) => Some(n as usize),
         _ => None,
     });
     let (least, most) = tokens.fold((usize::MAX, 0), |(least, most), n| (least.min(n), most.max(n)));
@@ -264,7 +264,7 @@ fn keys(ui: &Ui, response: &Response, tokens: usize, view: &mut CostsView) {
     tokens_ui::step_by_keys(ui, response, tokens, view);
     let pressed = |key| ui.input_mut(|input| input.consume_key(Modifiers::NONE, key));
     let middle =
-        view.pinned.zip(view.answer).and_then(|(token, answer)| view.timeline.of_token(answer, token));
+        view.pinned.zip(view.current).and_then(|(token, answer)| view.timeline.of_token(answer, token));
     let (begin, end) = view.timeline.seen();
     let around = middle.map_or(f64::midpoint(begin, end), |(begin, end)| f64::midpoint(begin, end));
     for (keys, factor) in [([Key::W, Key::Plus], ZOOM), ([Key::S, Key::Minus], 1.0 / ZOOM)] {

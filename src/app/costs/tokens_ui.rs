@@ -120,7 +120,7 @@ pub(in crate::app) fn tokens_ui(
     plain(ui, entry.text.get(..begin).unwrap_or_default());
     ui.spacing_mut().item_spacing.y = 0.0;
     let line = ui.text_style_height(&TextStyle::Body);
-    let focus_first = view.pinned.filter(|_| view.answer == Some(entry.id));
+    let focus_first = view.pinned.filter(|_| view.current == Some(entry.id));
     for block in &mut blocks.blocks {
         let top = ui.cursor().top();
         let clip = ui.clip_rect();
@@ -193,7 +193,7 @@ fn block_ui(
         }
     };
     let strong = ui.visuals().strong_text_color();
-    if view.answer == Some(answer) {
+    if view.current == Some(answer) {
         if let Some(chosen) = &view.selection {
             let (from, to) = (chosen.start.max(tokens.start), chosen.end.min(tokens.end));
             for rect in (from < to)
@@ -225,7 +225,7 @@ fn block_ui(
         let token = tokens.start + local;
         if response.clicked() {
             let extend = ui.input(|input| input.modifiers.shift);
-            match view.pinned.filter(|_| extend && view.answer == Some(answer)) {
+            match view.pinned.filter(|_| extend && view.current == Some(answer)) {
                 Some(from) => {
                     view.selection = Some(from.min(token)..from.max(token) + 1);
                 }
@@ -241,7 +241,7 @@ fn block_ui(
             response.clone().on_hover_ui_at_pointer(|ui| token_card::short_ui(ui, costs, n, t));
         }
     }
-    if response.has_focus() && view.answer == Some(answer) {
+    if response.has_focus() && view.current == Some(answer) {
         step_by_keys(ui, &response, count(pieces), view);
     }
     rect.height()

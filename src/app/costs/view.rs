@@ -52,8 +52,12 @@ pub struct CostsView {
     pub page: Page,
     /// What the answers' tokens are coloured by; `None`: answers are shown as Markdown.
     pub metric: Option<Metric>,
-    /// The answer; `None`: the last one shown.
+    /// The answer that was chosen; `None`: the last one, whichever that is.
     pub answer: Option<MessageId>,
+    /// The answer that is looked at.
+    pub current: Option<MessageId>,
+    /// The answer that was asked last, as of the last frame.
+    last_asked: Option<MessageId>,
     /// All answers of this run of the program instead of one.
     pub whole_run: bool,
     /// The chosen token, over all pieces of its answer.
@@ -107,11 +111,23 @@ impl Plots {
 impl CostsView {
     /// Looks at another answer.
     pub fn open(&mut self, answer: MessageId) {
-        if self.answer != Some(answer) {
+        self.answer = Some(answer);
+        self.look_at(answer);
+    }
+
+    /// An answer is on the page, chosen or not.
+    pub(super) fn look_at(&mut self, answer: MessageId) {
+        if self.current.replace(answer) != Some(answer) {
             (self.pinned, self.selection) = (None, None);
             self.timeline.fit();
         }
-        self.answer = Some(answer);
+    }
+
+    /// This one was asked last: where it is another than before, it is looked at.
+    pub(super) fn follow(&mut self, last_asked: Option<MessageId>) {
+        if self.last_asked != last_asked {
+            (self.last_asked, self.answer) = (last_asked, None);
+        }
     }
 
     /// Chooses a token, and brings it into sight elsewhere.
