@@ -111,6 +111,7 @@ impl Progress {
             AnswerEvent::Text(_)
             | AnswerEvent::Finished(_)
             | AnswerEvent::Scored(_)
+            | AnswerEvent::Inside(_)
             | AnswerEvent::RemoteFinished(_)
             | AnswerEvent::Failed(_) => {}
         }

@@ -407,7 +407,7 @@ impl Run {
                 }
             };
             match event {
-                AnswerEvent::Prepared { .. } | AnswerEvent::Thinking(_) => {}
+                AnswerEvent::Prepared { .. } | AnswerEvent::Thinking(_) | AnswerEvent::Inside(_) => {}
                 AnswerEvent::Vision { .. } => under_way.stage = Stage::Pictures,
                 AnswerEvent::Picture(report) => under_way.pictures.push(report),
                 AnswerEvent::Prefill { done, total, .. } => {

@@ -678,11 +678,12 @@ impl State {
             };
             answering.progress.see(&event);
             match event {
-                // No answer of a chat is scored.
+                // No answer of a chat is scored, nor looked into.
                 AnswerEvent::Prepared { .. }
                 | AnswerEvent::Vision { .. }
                 | AnswerEvent::Prefill { .. }
-                | AnswerEvent::Scored(_) => {}
+                | AnswerEvent::Scored(_)
+                | AnswerEvent::Inside(_) => {}
                 AnswerEvent::Picture(report) => self.picture_seen(answering, report),
                 AnswerEvent::Token(token) => came |= self.append(answering, &token.text),
                 AnswerEvent::Text(text) => came |= self.append(answering, &text),
