@@ -112,6 +112,7 @@ impl Progress {
             AnswerEvent::Text(_)
             | AnswerEvent::Finished(_)
             | AnswerEvent::Scored(_)
+            | AnswerEvent::Inside(_)
             | AnswerEvent::RemoteFinished(_)
             | AnswerEvent::Failed(_) => {}
         }

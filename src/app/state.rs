@@ -6,6 +6,7 @@ mod attachments;
 mod comparisons;
 mod costs;
 mod elsewhere;
+mod inside;
 mod library;
 mod messages;
 
@@ -34,6 +35,7 @@ pub use answers::Obstacle;
 pub use attachments::ReadFile;
 pub use costs::Shelf;
 pub use elsewhere::{Elsewhere, ModelList};
+pub use inside::{Looking, Outcome};
 pub use library::News;
 pub use messages::{Undo, Undoable};
 
@@ -177,6 +179,8 @@ pub struct State {
     pub(super) comparison_news: Vec<Told>,
     /// What answers cost.
     pub shelf: Shelf,
+    /// The token that is looked into.
+    pub looking: Option<Looking>,
     recipe: Option<Recipe>,
     context: usize,
     waiting: Vec<answers::Waiting>,
@@ -219,6 +223,7 @@ impl State {
             shows_comparison: false,
             comparison_news: Vec::new(),
             shelf: Shelf::default(),
+            looking: None,
             recipe,
             context,
             waiting: Vec::new(),
@@ -267,6 +272,7 @@ impl State {
             || matches!(self.model, ModelState::Loading(_))
             || matches!(self.preview, Some(Preview::Making(..)))
             || self.elsewhere.is_busy()
+            || self.is_looking()
             || self.comparing.as_ref().is_some_and(|comparing| comparing.is_busy())
     }
 
@@ -370,6 +376,7 @@ impl State {
         self.try_waiting(backend, now);
         self.poll_comparison(backend);
         self.poll_preview();
+        self.poll_looking();
         self.elsewhere.poll();
         self.end_hidden_edit();
         self.forget_others();

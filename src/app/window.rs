@@ -480,7 +480,7 @@ impl WindowApp {
         let most = (ui.available_height() - LEAST_CHAT).max(LEAST_COSTS);
         let mut open = self.preferences.costs_open;
         let margin = panel_frame(ui).total_margin().sum().y;
-        let (height, state) = (&mut self.preferences.costs_height, &self.state);
+        let (height, state, pictures) = (&mut self.preferences.costs_height, &self.state, &self.pictures);
         let mut wishes = Vec::new();
         let mut stays = true;
         Panel::bottom("costs")
@@ -490,7 +490,7 @@ impl WindowApp {
             .size_range(LEAST_COSTS..=most)
             .show_collapsible(ui, &mut open, |ui| {
                 *height = ui.max_rect().height() + margin;
-                stays = panel_ui(ui, state, view, &mut wishes);
+                stays = panel_ui(ui, state, pictures, view, &mut wishes);
             });
         commands.extend(wishes.into_iter().map(Command::Costs));
         self.preferences.colour_by = view.metric;

@@ -410,7 +410,8 @@ impl Run {
                 AnswerEvent::Prepared { .. }
                 | AnswerEvent::Encoded { .. }
                 | AnswerEvent::Chunk { .. }
-                | AnswerEvent::Thinking(_) => {}
+                | AnswerEvent::Thinking(_)
+                | AnswerEvent::Inside(_) => {}
                 AnswerEvent::Vision { .. } => under_way.stage = Stage::Pictures,
                 AnswerEvent::Picture(report) => under_way.pictures.push(report),
                 AnswerEvent::Prefill { done, total, .. } => {

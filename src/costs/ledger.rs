@@ -128,6 +128,7 @@ impl Ledger {
             AnswerEvent::Vision { .. }
             | AnswerEvent::Picture(_)
             | AnswerEvent::Thinking(_)
+            | AnswerEvent::Inside(_)
             | AnswerEvent::Scored(_) => {}
         }
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
+use super::inside::{Inside, Step};
 use crate::chat::message::Message;
 use crate::error::Error;
 use crate::gpu::StepTimes;
@@ -204,6 +205,9 @@ pub struct Request {
     pub background: bool,
     /// Nothing is answered: an answer that is given is measured ([`AnswerEvent::Scored`]), as text, without special tokens.
     pub reference: Option<String>,
+    /// Nothing is answered: the step that chose one token of an answer to this question is run once more and laid open
+    /// ([`AnswerEvent::Inside`]). What the cache has is taken over, also where the request is `reproducible`.
+    pub inside: Option<Step>,
 }
 
 impl Request {
@@ -226,6 +230,7 @@ impl Request {
             reproducible: false,
             background: false,
             reference: None,
+            inside: None,
         }
     }
 }
@@ -486,6 +491,8 @@ pub enum AnswerEvent {
     Finished(Box<Summary>),
     /// The end of a request with a [`Request::reference`].
     Scored(Box<Score>),
+    /// The end of a request with a [`Request::inside`].
+    Inside(Arc<Inside>),
     /// The end of an answer that came from a server elsewhere.
     RemoteFinished(Box<RemoteSummary>),
     /// It could not be answered; what had come stays true.

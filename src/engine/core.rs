@@ -1,6 +1,7 @@
 //! What the engine's thread does: it takes commands, brings prompts into the cache piece by piece, and
 //! keeps a few decode steps in flight for all sessions at once.
 
+mod look_inside;
 mod prefill;
 mod steps;
 
@@ -254,8 +255,11 @@ impl Running {
         let Waiting { request, prepared, events, cancel, asked, .. } = waiting;
         let mut prepared: Prepared = prepared?;
         let prompt_tokens = prepared.prompt.input_ids.len();
-        // What an answer that is measured ends with has nothing after it.
-        let given = &prepared.reference[..prepared.reference.len().saturating_sub(1)];
+        let given: &[u32] = match &request.inside {
+            Some(step) => step.before(),
+            // What an answer that is measured ends with has nothing after it.
+            None => &prepared.reference[..prepared.reference.len().saturating_sub(1)],
+        };
         let total = prompt_tokens + given.len();
         let context = self.model.context();
         events

@@ -243,9 +243,18 @@ impl FrontEnd {
         if request.reference.is_some() && reference.is_empty() {
             return Err(Error::new("measuring an answer", "it is empty").help("give the text of the answer"));
         }
+        if let Some(step) = &request.inside {
+            step.check(self.special.vocab_size, request.reference.is_some())?;
+        }
         let mut prepared = Prepared { prompt, images, clips, keys: Vec::new(), reference };
         prepared.keys = keys(&prepared);
         Ok(prepared)
+    }
+
+    /// The text that an id stands for, for a person to read; bytes that are half a character: U+FFFD.
+    #[must_use]
+    pub fn text_of(&self, id: u32) -> String {
+        String::from_utf8_lossy(self.tokenizer.token_bytes(id).unwrap_or_default()).into_owned()
     }
 
     /// The prompt of a request for a person to read.
@@ -254,14 +263,10 @@ impl FrontEnd {
     /// As [`FrontEnd::prepare`].
     pub fn preview(&self, request: &Request, stop: &dyn Fn() -> bool) -> Result<PromptPreview> {
         let prepared = self.prepare(request, stop)?;
-        let text_of = |id: u32| {
-            let bytes = self.tokenizer.token_bytes(id).unwrap_or_default();
-            (id, String::from_utf8_lossy(bytes).into_owned())
-        };
         let spans = prepared.prompt.vision.iter().filter(|span| span.frame == 0);
         let pictures = spans.enumerate().map(|(index, span)| prepared.report(span, index)).collect();
         Ok(PromptPreview {
-            tokens: prepared.prompt.input_ids.iter().map(|&id| text_of(id)).collect(),
+            tokens: prepared.prompt.input_ids.iter().map(|&id| (id, self.text_of(id))).collect(),
             text: prepared.prompt.text,
             pictures,
         })

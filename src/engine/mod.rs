@@ -4,6 +4,7 @@
 mod api;
 mod core;
 mod front_end;
+mod inside;
 mod lookup;
 mod pages;
 mod session;
@@ -16,6 +17,7 @@ pub use api::{
     PromptPreview, RemoteSummary, RemoteToken, Request, Score, Speculation, StopReason, Summary, TokenEvent,
 };
 pub use front_end::{FrontEnd, Prepared};
+pub use inside::{HeatMap, Inside, LENS_TOKENS, LayerLens, LensToken, PicturePlace, Selection, Step};
 pub use pages::{Cached, PagePool, PrefixCache, Reuse, TokenKey, Wish};
 pub use stop::{Matched, StopMatcher};
 

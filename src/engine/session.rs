@@ -37,8 +37,8 @@ pub(super) enum Phase {
     Prefill { next: usize },
     /// Tokens are being decoded.
     Decode,
-    /// The given answer is measured.
-    Scored,
+    /// What was asked of a given answer is told: how likely it is, or what is inside a step of it.
+    Told,
 }
 
 /// A session in a slot.
@@ -53,7 +53,7 @@ pub(super) struct Session {
     pub keys: Vec<TokenKey>,
     pub pages: Vec<u32>,
     /// Extension ids and text ids of the prompt, as the kernels see them, and of the answer that is measured, all but its
-    /// last.
+    /// last, or of the one that is looked into, as far as the step saw it.
     pub tokens: Vec<u32>,
     /// Tokens at the beginning that the cache holds bit for bit as a prefill of this prompt alone writes them.
     pub settled: usize,
@@ -89,6 +89,11 @@ impl Session {
     /// Is a given answer measured, instead of one made?
     pub fn is_scoring(&self) -> bool {
         !self.prepared.reference.is_empty()
+    }
+
+    /// Tokens that are prefilled; where a step is looked into, that of the last row runs apart.
+    pub fn prefill_tokens(&self) -> usize {
+        self.tokens.len() - usize::from(self.request.inside.is_some())
     }
 
     /// What of it is in the cache.
@@ -135,7 +140,7 @@ impl Session {
 
     /// Tells how likely the given answer is, which ends the session.
     pub fn scored(&mut self, logprobs: Vec<f32>) {
-        self.phase = Phase::Scored;
+        self.phase = Phase::Told;
         self.events.send(AnswerEvent::Scored(Box::new(Score {
             ids: self.prepared.reference.clone(),
             logprobs,

@@ -106,7 +106,6 @@ pub fn trace(model: &mut LoadedModel, prepared: &Prepared, tokens: usize, chunk:
     put("layer_inputs_last", vec![layers, hidden], gpu.read_f32(&taps.inputs, 0, layers * hidden)?);
     put("layer_outputs_last", vec![layers, hidden], gpu.read_f32(&taps.outputs, 0, layers * hidden)?);
     let greedy = runner.generate(last, tokens, &Sampling::GREEDY, &[])?;
-    gpu.uncount_bytes(taps.inputs.size() + taps.outputs.size());
     debug_assert!(rows <= model.text.max_rows().max(MAX_BATCH));
     Ok(Trace { tensors, greedy })
 }

@@ -264,6 +264,18 @@ impl LoadedModel {
         self.decode(rows.len(), length)
     }
 
+    /// Queues the row of a session's last token and runs the layers over it, once more or for the first time, as a decode step
+    /// of that session alone does. Nothing is sampled, and no slot's state is touched.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn tapped_step(&mut self, row: RowInfo, taps: &LayerTaps) -> Result<()> {
+        self.recorder.submit()?;
+        self.gpu.write(self.text.rows(), 0, bytemuck::bytes_of(&row));
+        let pass = Pass::Decode { length: row.index as usize + 1 };
+        self.text.layers(&mut self.recorder, &self.cache, &self.arena, 1, pass, Some(taps))
+    }
+
     /// The layers, the head and the sampler over the first `rows` rows.
     fn decode(&mut self, rows: usize, length: usize) -> Result<()> {
         let pass = Pass::Decode { length };

@@ -1,6 +1,7 @@
 //! Qwen3-VL itself: configuration, checkpoints, recipes, pictures, tokens, positions, and the model on the
 //! device. Knows `gpu`; knows nothing of chats, sessions or windows.
 
+pub mod attention_tap;
 pub mod builtin;
 pub mod calibration;
 pub mod checkpoint;
@@ -13,6 +14,7 @@ pub mod disk;
 pub mod flash;
 pub mod gguf;
 pub mod kv_cache;
+pub mod lens;
 pub mod linear;
 pub mod loaded;
 pub mod mapped_file;

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::attention_tap::AttentionTap;
 use super::config::{ModelConfig, TextConfig};
 use super::converted::ConvertedModel;
 use super::flash::Flash;
@@ -119,13 +120,22 @@ pub enum Pass {
     },
 }
 
-/// Copies of the last row at every layer, for `trace`: `[layers, hidden]` f32 each.
+/// Copies of the last row at every layer, for whoever looks inside: `[layers, hidden]` f32 each.
 #[derive(Debug)]
 pub struct LayerTaps {
+    gpu: Gpu,
     /// What enters each layer.
     pub inputs: wgpu::Buffer,
     /// What leaves it, DeepStack included.
     pub outputs: wgpu::Buffer,
+    /// What the row attends to, where that was asked for: then the pass has one row.
+    pub attention: Option<AttentionTap>,
+}
+
+impl Drop for LayerTaps {
+    fn drop(&mut self) {
+        self.gpu.uncount_bytes(self.inputs.size() + self.outputs.size());
+    }
 }
 
 impl TextDecoder {
@@ -338,9 +348,21 @@ impl TextDecoder {
     pub fn make_taps(&self) -> Result<LayerTaps> {
         let bytes = self.layers.len() * self.config.text.hidden_size * 4;
         Ok(LayerTaps {
+            gpu: self.gpu.clone(),
             inputs: self.gpu.storage_buffer("layer inputs", bytes)?,
             outputs: self.gpu.storage_buffer("layer outputs", bytes)?,
+            attention: None,
         })
+    }
+
+    /// Buffers for [`LayerTaps`] of the row at the end of a sequence of `length` tokens, its attention included.
+    ///
+    /// # Errors
+    /// A kernel does not compile, or memory is short.
+    pub fn make_step_taps(&self, kv: KvFormat, length: usize) -> Result<LayerTaps> {
+        let mut taps = self.make_taps()?;
+        taps.attention = Some(AttentionTap::new(&self.gpu, &self.config.text, kv, length)?);
+        Ok(taps)
     }
 
     /// Runs all layers over `rows` rows, whose [`RowInfo`] are already in [`TextDecoder::rows`].
@@ -365,6 +387,9 @@ impl TextDecoder {
                 recorder.copy(&self.buffers.x, last_row, &taps.inputs, n as u64 * row_bytes, row_bytes);
             }
             self.layer(recorder, cache, n, rows, pass)?;
+            if let Some(tap) = taps.and_then(|taps| taps.attention.as_ref()) {
+                tap.record(recorder, cache, n, &self.buffers.q, &self.buffers.rows)?;
+            }
             let level = n.checked_sub(self.first_deepstack_layer);
             if let Some(level) = level.filter(|&level| level < arena.levels()) {
                 self.add_pictures(recorder, arena.deepstack(level), rows, true)?;
@@ -580,6 +605,24 @@ impl TextDecoder {
         let head = self.head.as_ref().unwrap_or(&self.embedding);
         let b = &self.buffers;
         self.linear.record(recorder, head, &Product::new(&b.normed, &b.logits, rows))
+    }
+
+    /// Final norm and head of what layers `first..first + layers` (at most eight) gave the tapped row, into
+    /// [`TextDecoder::logits`]: the logit lens.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn head_of_layers(
+        &mut self,
+        recorder: &mut Recorder,
+        taps: &LayerTaps,
+        first: usize,
+        layers: usize,
+    ) -> Result<()> {
+        let row_bytes = self.config.text.hidden_size * 4;
+        let (from, bytes) = ((first * row_bytes) as u64, (layers * row_bytes) as u64);
+        recorder.copy(&taps.outputs, from, &self.buffers.x, 0, bytes);
+        self.head(recorder, 0, layers)
     }
 
     /// Storage of the head, for reports.

@@ -90,10 +90,14 @@ impl Choosing {
 /// and the numbering of pictures are not sent: no server documents them.
 ///
 /// # Errors
-/// A picture cannot be read; tools are offered; the pictures are too large together; the user has stopped it.
+/// A picture cannot be read; tools are offered; a step is to be looked into; the pictures are too large together; the user has stopped it.
 pub fn body(request: &Request, model: &str, choosing: &Choosing, cancel: &Cancel) -> Result<Value> {
     if request.tools.is_some() {
         return Err(Error::new(DOING, "tools cannot be offered to a server").help("ask without tools"));
+    }
+    if request.inside.is_some() {
+        return Err(Error::new(DOING, "no server lays open a step of its model")
+            .help("ask the model in this program, then look inside"));
     }
     let mut letters = 0;
     let mut messages = Vec::with_capacity(request.messages.len() + 1);
@@ -301,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn tools_and_a_stopped_question_are_not_sent() {
+    fn tools_steps_to_look_into_and_a_stopped_question_are_not_sent() {
         let mut request = Request::new(vec![Message::new(Role::User, vec![Part::Image(png(1))])]);
         let cancel = Cancel::default();
         cancel.cancel();
@@ -309,5 +313,9 @@ mod tests {
         assert_eq!(error.get_kind(), crate::error::ErrorKind::Cancelled);
         request.tools = Some(json!([]));
         assert!(body(&request, "m", &Choosing::default(), &Cancel::default()).is_err());
+        let inside = Some(crate::engine::Step { answer: vec![1].into(), token: 0 });
+        let request = Request { inside, ..Request::new(Vec::new()) };
+        let error = body(&request, "m", &Choosing::default(), &Cancel::default()).unwrap_err();
+        assert!(error.to_string().contains("no server lays open a step"), "{error}");
     }
 }

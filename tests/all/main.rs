@@ -27,6 +27,7 @@ mod faults;
 mod front_end;
 mod gguf;
 mod hub;
+mod inside;
 mod int8_cache;
 mod kernels;
 mod matrix_products;

@@ -21,6 +21,7 @@ def wordings() -> dict:
 
 def make_checkpoint(name: str) -> None:
     import checkpoints
+    import inside
     import record
     import text_oracle
     from cases import cases, prompt_only_cases
@@ -38,6 +39,7 @@ def make_checkpoint(name: str) -> None:
         story = oracle.prompt_record(messages, options, oracle.prompt(messages, options))
         record.write_case(folder / "cases", case, story, {})
     record.write_json(folder / "tokenizer_cases.json", text_oracle.tokenizer_cases(oracle))
+    inside.write(oracle)
 
 
 def main() -> None:

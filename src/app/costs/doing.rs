@@ -84,6 +84,9 @@ impl WindowApp {
                 view.answer = None;
                 self.scroll_to = Some(ScrollTo::End);
             }
+            CostsCommand::LookInside(answer, token) => {
+                self.state.look_inside(answer, token, &mut *self.backend);
+            }
             CostsCommand::Export(form, answers) => {
                 self.dialogs.choose_costs(ctx, frame, Some((form, answers)));
             }

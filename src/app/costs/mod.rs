@@ -1,6 +1,7 @@
 //! Room `app`: what every token cost, seen: coloured texts, lanes over time, plots, kernels, and what a token looked at.
 
 mod doing;
+mod inside_ui;
 mod panel_ui;
 mod plots_ui;
 pub mod timeline;

@@ -2,6 +2,7 @@
 
 use egui::{ComboBox, RichText, Ui};
 
+use super::inside_ui::inside_ui;
 use super::plots_ui::plots_ui;
 use super::timeline_ui::timeline_ui;
 use super::token_card::{card_ui, milliseconds};
@@ -9,6 +10,7 @@ use super::tokens_ui::legend_ui;
 use super::view::{CostsCommand, CostsView, Page, Plots, count, nth};
 use crate::app::chat::{AnswerDetails, details};
 use crate::app::composer_ui::obstacle_text;
+use crate::app::pictures::Pictures;
 use crate::app::state::State;
 use crate::app::style;
 use crate::app::texts::{Texts, figure, fill, texts};
@@ -62,6 +64,7 @@ fn answers(state: &State) -> Vec<MessageId> {
 pub(in crate::app) fn panel_ui(
     ui: &mut Ui,
     state: &State,
+    pictures: &Pictures,
     view: &mut CostsView,
     commands: &mut Vec<CostsCommand>,
 ) -> bool {
@@ -127,7 +130,11 @@ pub(in crate::app) fn panel_ui(
             }
             plots_ui(ui, view.plot, &shown, t);
         }
-        Page::Kernels | Page::Inside => {}
+        Page::Inside => {
+            let token = view.pinned.filter(|token| *token < count(&pieces));
+            inside_ui(ui, state, pictures, answer, token, view, t, commands);
+        }
+        Page::Kernels => {}
     }
     open
 }
@@ -143,7 +150,9 @@ fn header_ui(
 ) -> bool {
     let mut open = true;
     ui.horizontal(|ui| {
-        for (page, name) in [(Page::Timeline, t.page_timeline), (Page::Plots, t.page_plots)] {
+        let pages =
+            [(Page::Timeline, t.page_timeline), (Page::Plots, t.page_plots), (Page::Inside, t.page_inside)];
+        for (page, name) in pages {
             ui.selectable_value(&mut view.page, page, name);
         }
         ui.separator();

@@ -39,6 +39,8 @@ pub enum CostsCommand {
         /// The token to go on with.
         id: u32,
     },
+    /// Look into this token.
+    LookInside(MessageId, usize),
     /// Choose a file for what these answers cost.
     Export(Form, Vec<MessageId>),
     /// Write the panel as it is seen to a picture.
@@ -70,6 +72,12 @@ pub struct CostsView {
     pub plot: Plots,
     /// Another answer to compare with.
     pub beside: Option<MessageId>,
+    /// The layer and the head whose attention is shown; `None`: the mean of all.
+    pub layer: Option<usize>,
+    /// See there.
+    pub head: Option<usize>,
+    /// Attention averaged, and of what.
+    pub(super) weights: Option<(WeightsOf, Vec<f32>)>,
     /// The lanes.
     pub(super) timeline: Timeline,
     /// The coloured texts.
@@ -77,6 +85,9 @@ pub struct CostsView {
     /// Where the panel was drawn last.
     pub(super) rect: Option<egui::Rect>,
 }
+
+/// The answer, the token, the layer and the head that weights are of.
+type WeightsOf = (MessageId, usize, Option<usize>, Option<usize>);
 
 /// A plot on the page of plots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -474,7 +474,7 @@ impl State {
 
     /// The request for an answer, with the place of each of its pictures; `None`: files are on their way.
     #[expect(clippy::type_complexity, reason = "a pair, and whether it is there yet")]
-    fn request(
+    pub(super) fn request(
         &mut self,
         conversation: ConversationId,
         intent: Intent,
@@ -723,13 +723,14 @@ impl State {
             answering.progress.see(&event);
             Self::cost(&mut answering.ledger, &event);
             match event {
-                // No answer of a chat is scored.
+                // No answer of a chat is scored, nor looked into.
                 AnswerEvent::Prepared { .. }
                 | AnswerEvent::Encoded { .. }
                 | AnswerEvent::Chunk { .. }
                 | AnswerEvent::Vision { .. }
                 | AnswerEvent::Prefill { .. }
-                | AnswerEvent::Scored(_) => {}
+                | AnswerEvent::Scored(_)
+                | AnswerEvent::Inside(_) => {}
                 AnswerEvent::Picture(report) => self.picture_seen(answering, report),
                 AnswerEvent::Token(token) => came |= self.append(answering, &token.text),
                 AnswerEvent::Text(text) => came |= self.append(answering, &text),

@@ -22,12 +22,15 @@ impl Running {
         let result = match session.phase {
             Phase::Begin => self.take_over(slot, &mut session).map(|()| false),
             Phase::Pictures { next_span } => self.next_picture(&mut session, next_span),
+            Phase::Prefill { next } if next == session.prefill_tokens() => {
+                self.look_inside(slot, &mut session).map(|()| true)
+            }
             Phase::Prefill { next } => self.next_chunk(slot, &mut session, next).map(|()| true),
-            Phase::Decode | Phase::Scored => Ok(true),
+            Phase::Decode | Phase::Told => Ok(true),
         };
-        let scored = session.phase == Phase::Scored;
+        let told = session.phase == Phase::Told;
         self.slots[slot] = Some(session);
-        if scored && let Some(session) = self.slots[slot].take() {
+        if told && let Some(session) = self.slots[slot].take() {
             self.give_up(*session);
         }
         result
@@ -37,8 +40,10 @@ impl Running {
     /// prefilled one after the other, so what began together shares what it has in common, too.
     fn take_over(&mut self, slot: usize, session: &mut Session) -> Result<()> {
         // At least the prompt's last token must run, for its logits.
-        let most = session.prepared.prompt.input_ids.len() - 1;
-        let wish = Wish { most, settled_only: session.request.reproducible };
+        let looks_inside = session.request.inside.is_some();
+        let most =
+            if looks_inside { session.tokens.len() } else { session.prepared.prompt.input_ids.len() } - 1;
+        let wish = Wish { most, settled_only: session.request.reproducible && !looks_inside };
         let running: Vec<Cached<'_>> = self.slots.iter().flatten().map(|s| s.cached()).collect();
         let reuse = self.prefixes.reuse(&mut self.pool, &running, &session.keys, wish);
         session.pages = reuse.pages;
@@ -173,7 +178,7 @@ impl Running {
 
     fn next_chunk(&mut self, slot: usize, session: &mut Session, next: usize) -> Result<()> {
         let total = session.tokens.len();
-        let end = total.min(next + self.model.text.max_rows());
+        let end = session.prefill_tokens().min(next + self.model.text.max_rows());
         self.make_room(slot, session, end)?;
         let rows: Vec<RowInfo> = (next..end)
             .map(|i| RowInfo {
