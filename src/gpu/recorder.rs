@@ -1,14 +1,18 @@
 //! Recording and pacing: dispatches are gathered, submitted in pieces of a few milliseconds, and the
 //! queue is kept short, so that a window on the same device gets its frames in between.
 
+mod apart;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::apart::{Span, record_apart};
 use super::device::Gpu;
 use super::kernels::Kernel;
-use super::profile::{KernelTime, MOST_DISPATCHES, Profile};
+use super::profile::{MOST_DISPATCHES, Profile, ProfileReport};
 use super::readback::{Readback, ReadbackRing};
+use super::work::{Scope, Work};
 use crate::error::{Error, Result};
 
 /// How long a submitted piece of work may take, and how many may wait in the queue.
@@ -41,6 +45,9 @@ struct Dispatch {
     bind_group: wgpu::BindGroup,
     params_offset: u32,
     workgroups: [u32; 3],
+    work: Work,
+    scope: Scope,
+    step: u64,
 }
 
 impl Dispatch {
@@ -88,6 +95,9 @@ pub struct Recorder {
     /// Has a pass of the current span already been submitted?
     span_open: bool,
     submissions: u64,
+    /// What is recorded next works for this, in the step of this number.
+    scope: Scope,
+    step: u64,
     profile: Option<Profile>,
 }
 
@@ -128,7 +138,11 @@ impl Recorder {
                     ty: wgpu::QueryType::Timestamp,
                     count: 2,
                 }),
-                resolved: gpu.buffer("step times", 256, Usage::QUERY_RESOLVE | Usage::COPY_SRC)?,
+                resolved: gpu.buffer(
+                    "step times",
+                    256,
+                    Usage::QUERY_RESOLVE | Usage::COPY_SRC | Usage::COPY_DST,
+                )?,
                 period_ns: f64::from(gpu.queue().get_timestamp_period()),
             })
         } else {
@@ -152,6 +166,8 @@ impl Recorder {
             timestamps,
             span_open: false,
             submissions: 0,
+            scope: Scope::default(),
+            step: 0,
             profile: None,
         })
     }
@@ -174,20 +190,45 @@ impl Recorder {
         self.cost_per_sec * self.pacing.piece_secs
     }
 
-    /// Begins to time each kernel on its own (see [`Recorder::profile`]), or ends it.
+    /// Begins to time each kernel on its own, from nothing (see [`Recorder::profile`]), or ends it.
     ///
     /// # Errors
-    /// The adapter has no timestamps, or memory is short.
+    /// The adapter has no timestamps, or memory is short; nothing has changed then.
     pub fn set_profiling(&mut self, on: bool) -> Result<()> {
+        let profile = if on { Some(Profile::new(&self.gpu)?) } else { None };
         self.submit()?;
-        self.profile = if on { Some(Profile::new(&self.gpu)?) } else { None };
+        if let Some(before) = std::mem::replace(&mut self.profile, profile) {
+            before.free(&self.gpu);
+        }
+        // The two ways keep a span's beginning in different places.
+        self.span_open = false;
+        self.step += 1;
         Ok(())
     }
 
-    /// Time by kernel since profiling began, the longest first; empty without profiling.
+    /// Time by kernel since profiling began, without the device's ceilings ([`Gpu::ceilings`]); `None` without profiling.
     #[must_use]
-    pub fn profile(&self) -> Vec<KernelTime> {
-        self.profile.as_ref().map(Profile::times).unwrap_or_default()
+    pub fn profile(&self) -> Option<ProfileReport> {
+        self.profile.as_ref().map(|profile| profile.report(&self.gpu))
+    }
+
+    /// What is recorded from here on, until the work is read or waited for, is a step of `part`: a chunk of a prompt, a step of
+    /// decoding, a frame. Profiles add up by it.
+    pub fn begin_part(&mut self, part: &'static str) {
+        self.scope = Scope { part, ..Scope::default() };
+        self.step += 1;
+    }
+
+    /// What is recorded from here on computes `kind` in this layer (`None`: outside of layers).
+    pub fn at(&mut self, layer: Option<usize>, kind: &'static str) {
+        let layer = layer.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        self.scope = Scope { layer, kind, ..self.scope };
+    }
+
+    /// The work is read or waited for: what comes next belongs to another step, of a part that is yet to be said.
+    fn end_part(&mut self) {
+        self.scope = Scope::default();
+        self.step += 1;
     }
 
     /// How many times work was submitted.
@@ -196,7 +237,7 @@ impl Recorder {
         self.submissions
     }
 
-    /// Adds a dispatch. `params` fill the kernel's uniform, `buffers` its storage bindings in order.
+    /// Adds a dispatch. `params` fill the kernel's uniform, `buffers` its storage bindings in order; `work` is what it does.
     ///
     /// # Errors
     /// The buffers do not match the kernel's bindings, or the device failed.
@@ -206,7 +247,7 @@ impl Recorder {
         params: &[u32],
         buffers: &[&wgpu::Buffer],
         workgroups: [u32; 3],
-        cost: f64,
+        work: Work,
     ) -> Result<()> {
         if buffers.len() != kernel.storages || params.len() * 4 > PARAMS_STRIDE {
             let why = format!(
@@ -221,7 +262,7 @@ impl Recorder {
             return Ok(());
         }
         let full = self.profile.is_some() && self.ops.len() == MOST_DISPATCHES;
-        if full || self.cost > 0.0 && self.cost + cost > self.piece_cost() {
+        if full || self.cost > 0.0 && self.cost + work.cost > self.piece_cost() {
             self.submit()?;
         }
         let params_offset = self.place_params(params)?;
@@ -251,8 +292,11 @@ impl Recorder {
             bind_group,
             params_offset,
             workgroups,
+            work,
+            scope: self.scope,
+            step: self.step,
         }));
-        self.cost += cost;
+        self.cost += work.cost;
         Ok(())
     }
 
@@ -303,16 +347,21 @@ impl Recorder {
         let staging = ring.take(&self.gpu)?;
         let record_bytes = ring.bytes() - TIMES_BYTES;
         let times = self.timestamps.as_ref().map(|t| (t.set.clone(), t.resolved.clone()));
+        let profiling = self.profile.is_some();
         let to = staging.clone();
         let submission = self.submit_with(true, move |encoder| {
             encoder.copy_buffer_to_buffer(record, 0, &to, 0, record_bytes);
             if let Some((set, resolved)) = times {
-                encoder.resolve_query_set(&set, 0..2, &resolved, 0);
+                // A profile has put them there from its own.
+                if !profiling {
+                    encoder.resolve_query_set(&set, 0..2, &resolved, 0);
+                }
                 encoder.copy_buffer_to_buffer(&resolved, 0, &to, record_bytes, TIMES_BYTES);
             }
         })?;
         let submission =
             submission.ok_or_else(|| Error::new("reading a step's record", "nothing was submitted"))?;
+        self.end_part();
         Ok(Readback::start(staging, submission))
     }
 
@@ -359,8 +408,12 @@ impl Recorder {
         let mut encoder =
             self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         let ops = std::mem::take(&mut self.ops);
-        let profiled = match &self.profile {
-            Some(profile) => Some(record_apart(&mut encoder, profile, &ops)),
+        let profiled = match &mut self.profile {
+            Some(profile) => {
+                let span = Span { begins: !self.span_open, ends: end_of_span };
+                let resolved = self.timestamps.as_ref().map(|t| &t.resolved);
+                Some(record_apart(&mut encoder, profile, &ops, span, resolved))
+            }
             None => {
                 self.record_together(&mut encoder, &ops, end_of_span);
                 None
@@ -374,7 +427,7 @@ impl Recorder {
         self.params.clear();
         self.params_seen.clear();
         match (profiled, &mut self.profile) {
-            (Some(kernels), Some(profile)) => profile.read(&self.gpu, kernels)?,
+            (Some(dispatches), Some(profile)) => profile.read(&self.gpu, dispatches)?,
             // What is timed kernel by kernel says nothing of the speed.
             _ => self.outstanding.push_back(Outstanding {
                 index: index.clone(),
@@ -451,10 +504,20 @@ impl Recorder {
     /// The device failed.
     pub fn finish(&mut self) -> Result<()> {
         self.submit()?;
+        self.wait_for_all()?;
+        self.end_part();
+        self.gpu.check()
+    }
+
+    /// Waits for all that is submitted.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn wait_for_all(&mut self) -> Result<()> {
         while !self.outstanding.is_empty() {
             self.wait_oldest()?;
         }
-        self.gpu.check()
+        Ok(())
     }
 
     /// Waits for the oldest unfinished submission, which is at most a piece long.
@@ -478,6 +541,9 @@ impl Recorder {
     /// Takes its buffers off the device's count, before it is dropped.
     pub fn free(&self) {
         self.gpu.uncount_bytes(RECORDER_BYTES as u64);
+        if let Some(profile) = &self.profile {
+            profile.free(&self.gpu);
+        }
     }
 
     /// Forgets what is recorded and not submitted, and the bind groups, which keep freed buffers alive.
@@ -488,35 +554,4 @@ impl Recorder {
         self.params_seen.clear();
         self.bind_groups.clear();
     }
-}
-
-/// Records each dispatch as a pass of its own between two of the profile's timestamps; the kernels in their order.
-fn record_apart(encoder: &mut wgpu::CommandEncoder, profile: &Profile, ops: &[Op]) -> Vec<String> {
-    let mut kernels = Vec::new();
-    for op in ops {
-        match op {
-            Op::Copy { from, from_offset, to, to_offset, bytes } => {
-                encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, *bytes);
-            }
-            Op::Dispatch(d) => {
-                let first = u32::try_from(2 * kernels.len()).unwrap_or(0);
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                    label: Some(&d.kernel.label),
-                    timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
-                        query_set: &profile.set,
-                        beginning_of_pass_write_index: Some(first),
-                        end_of_pass_write_index: Some(first + 1),
-                    }),
-                });
-                d.encode(&mut pass);
-                let [x, y, z] = d.workgroups;
-                kernels.push(format!("{} [{x}, {y}, {z}]", d.kernel.label));
-            }
-        }
-    }
-    if !kernels.is_empty() {
-        let count = u32::try_from(2 * kernels.len()).unwrap_or(0);
-        encoder.resolve_query_set(&profile.set, 0..count, &profile.resolved, 0);
-    }
-    kernels
 }
