@@ -240,16 +240,17 @@ fn text(output: &ProfileOutput, args: &ProfileArgs) -> String {
     );
     text += &table::ceilings(profile);
     for part in &profile.parts {
-        text += &format!("\n{}", table::head(part));
+        let mut tables = Vec::new();
         if args.by.is_none_or(|by| by == By::Kernel) {
-            text += &table::rows(profile, &part.part, GroupBy::Kernel, args.sort);
+            tables.push(table::rows(profile, &part.part, GroupBy::Kernel, args.sort));
         }
         if args.by.is_none_or(|by| by == By::Kind) {
-            text += &table::rows(profile, &part.part, GroupBy::Kind, args.sort);
+            tables.push(table::rows(profile, &part.part, GroupBy::Kind, args.sort));
         }
         if args.by.is_none_or(|by| by == By::Layer) {
-            text += &table::layers(profile, &part.part);
+            tables.push(table::layers(profile, &part.part));
         }
+        text += &format!("\n{}{}", table::head(part), tables.join("\n"));
     }
     text += "\nas it runs, and with each kernel timed\n";
     for run in &output.beside {

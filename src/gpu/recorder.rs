@@ -219,6 +219,13 @@ impl Recorder {
         self.step += 1;
     }
 
+    /// [`Recorder::begin_part`] of a step whose own times are read back behind its record: they begin with what is recorded
+    /// next, also where a prompt's chunk was submitted before.
+    pub fn begin_step(&mut self, part: &'static str) {
+        self.begin_part(part);
+        self.span_open = false;
+    }
+
     /// What is recorded from here on computes `kind` in this layer (`None`: outside of layers).
     pub fn at(&mut self, layer: Option<usize>, kind: &'static str) {
         let layer = layer.map(|n| u32::try_from(n).unwrap_or(u32::MAX));

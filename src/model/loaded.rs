@@ -247,7 +247,7 @@ impl LoadedModel {
                 format!("{} sessions are not 1 to {MAX_BATCH}", slots.len()),
             ));
         }
-        self.recorder.begin_part(stages::DECODE);
+        self.recorder.begin_step(stages::DECODE);
         self.sampler.begin_step(&mut self.recorder, self.text.rows(), slots)?;
         self.decode(slots.len(), length)
     }
@@ -265,7 +265,7 @@ impl LoadedModel {
         }
         self.recorder.submit()?;
         self.gpu.write(self.text.rows(), 0, bytemuck::cast_slice(rows));
-        self.recorder.begin_part(stages::DECODE);
+        self.recorder.begin_step(stages::DECODE);
         let length = rows.iter().map(|row| row.index as usize + 1).max().unwrap_or(1);
         self.decode(rows.len(), length)
     }

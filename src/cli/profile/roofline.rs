@@ -12,7 +12,7 @@ const COLOURS: [&str; 4] = ["#1b7f79", "#d1495b", "#30519c", "#8a6d1d"];
 const LETTER: f64 = 6.6;
 const LINE: f64 = 14.0;
 
-/// A decade range and the pixels it lies in.
+/// A range of powers of ten and the pixels it lies in.
 #[derive(Clone, Copy)]
 struct Axis {
     low: f64,
@@ -22,7 +22,7 @@ struct Axis {
 }
 
 impl Axis {
-    /// Whole decades around values.
+    /// A little beyond all values.
     fn around(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values.filter(|v| v.is_finite() && *v > 0.0) {
@@ -31,7 +31,7 @@ impl Axis {
         if low > high {
             (low, high) = (0.0, 1.0);
         }
-        Self { low: (low - 0.1).floor(), high: (high + 0.1).ceil(), from, to }
+        Self { low: low - 0.25, high: high + 0.25, from, to }
     }
 
     fn place(self, value: f64) -> f64 {
@@ -39,7 +39,7 @@ impl Axis {
     }
 
     fn decades(self) -> impl Iterator<Item = f64> {
-        (self.low as i32..=self.high as i32).map(|decade| 10f64.powi(decade))
+        (self.low.ceil() as i32..=self.high.floor() as i32).map(|decade| 10f64.powi(decade))
     }
 }
 
@@ -184,11 +184,10 @@ fn dots(profile: &ProfileReport, drawn: &[&(usize, Group)], x: Axis, y: Axis) ->
                 &format!("stroke=\"{}\" stroke-opacity=\"0.5\"", dot.colour),
             );
         }
-        let style = format!(
-            "fill=\"{}\" stroke=\"#ffffff\" stroke-width=\"3\" paint-order=\"stroke\" stroke-linejoin=\"round\"",
-            dot.colour
-        );
-        out += &words(area[0], area[3] - 3.0, "start", &style, label);
+        // White around the letters first: not every reader knows `paint-order`.
+        let halo = "fill=\"#ffffff\" stroke=\"#ffffff\" stroke-width=\"3\" stroke-linejoin=\"round\" aria-hidden=\"true\"";
+        out += &words(area[0], area[3] - 3.0, "start", halo, label);
+        out += &words(area[0], area[3] - 3.0, "start", &format!("fill=\"{}\"", dot.colour), label);
     }
     out
 }
@@ -332,10 +331,13 @@ mod tests {
     }
 
     #[test]
-    fn decades_lie_at_equal_distances_and_around_all_values() {
-        let axis = Axis::around([0.5, 40.0].into_iter(), 0.0, 300.0);
-        assert_eq!(axis.decades().collect::<Vec<_>>(), [0.1, 1.0, 10.0, 100.0]);
-        assert!((axis.place(1.0) - 100.0).abs() < 1e-9 && (axis.place(10.0) - 200.0).abs() < 1e-9);
+    fn decades_lie_at_equal_distances_and_all_values_between_the_edges() {
+        let axis = Axis::around([0.5, 400.0].into_iter(), 0.0, 300.0);
+        let decades: Vec<f64> = axis.decades().collect();
+        assert_eq!(decades, [1.0, 10.0, 100.0]);
+        let [a, b, c] = [0, 1, 2].map(|n| axis.place(decades[n]));
+        assert!((b - a - (c - b)).abs() < 1e-9 && a > 0.0 && c < 300.0, "{a} {b} {c}");
+        assert!(axis.place(0.5) > 0.0 && axis.place(400.0) < 300.0);
     }
 
     #[test]

@@ -101,11 +101,13 @@ pub fn rows(profile: &ProfileReport, part: &str, by: GroupBy, sort: Sort) -> Str
         "kind",
         if by == GroupBy::Kernel { "kernel" } else { "" }
     );
+    text.truncate(text.trim_end().len());
+    text.push('\n');
     for group in groups {
         let line = format!("{} {:<15} {}", figures(&group.totals, whole, ceilings), group.kind, group.kernel);
         text += &format!("{}\n", line.trim_end());
     }
-    text.replace(" \n", "\n")
+    text
 }
 
 fn figures(totals: &Totals, whole_ms: f64, ceilings: Option<&Ceilings>) -> String {
@@ -224,7 +226,7 @@ mod tests {
     fn without_ceilings_a_table_says_so() {
         let profile = profile(None);
         assert!(rows(&profile, "decode", GroupBy::Kind, Sort::Roofline).contains(" -  -  "));
-        assert_eq!(super::ceilings(&profile), "ceilings: not measured\n");
+        assert_eq!(ceilings(&profile), "ceilings: not measured\n");
     }
 
     #[test]

@@ -159,7 +159,6 @@ fn difference(a: u64, b: u64) -> i64 {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "whole ticks of a millisecond")]
 mod tests {
     use super::*;
 

@@ -4,6 +4,7 @@ use super::Op;
 use crate::gpu::profile::{Profile, Timed};
 
 /// Which of a span's ends a submission holds.
+#[derive(Clone, Copy)]
 pub(super) struct Span {
     pub begins: bool,
     pub ends: bool,
