@@ -237,7 +237,7 @@ fn legend(profile: &ProfileReport, without: &[&(usize, Group)]) -> String {
         at += 40.0 + text.chars().count() as f64 * LETTER;
     }
     let style = "fill=\"#555555\"";
-    let text = "A dot's area is its share of its part's time. Operations and bytes are what the work asks for at least; \
+    let text = "A dot grows with its share of its part's time. Operations and bytes are what the work asks for at least; \
                 dots pass the slope where data comes out of caches.";
     out += &words(EDGES[0], EDGES[3] + 68.0, "start", style, text);
     if !without.is_empty() {
