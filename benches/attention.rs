@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use ocelli::gpu::{Gpu, GpuOptions, KernelKey, Pacing, Recorder, measure_read_bandwidth};
+use ocelli::gpu::{Gpu, GpuOptions, KernelKey, Pacing, Recorder, Work, measure_read_bandwidth};
 use ocelli::model::kv_cache::PAGE_TOKENS;
 use ocelli::model::text_decoder::{RowInfo, heads_together};
 
@@ -83,7 +83,7 @@ fn main() {
             let mut once = || {
                 let (start, processor) = (Instant::now(), processor_secs());
                 for _ in 0..times {
-                    recorder.dispatch(&kernel, &params, &buffers, groups, 1.0).unwrap();
+                    recorder.dispatch(&kernel, &params, &buffers, groups, Work::UNCOUNTED).unwrap();
                 }
                 recorder.finish().unwrap();
                 let processor = processor.zip(processor_secs()).map_or(f64::NAN, |(a, b)| (b - a) / cores);

@@ -69,5 +69,8 @@ pub use preferences::{Preferences, Preset, WindowPlace};
 pub use progress::{Progress, Stage};
 pub use samples::Sample;
 pub use settings::Settings;
-pub use state::{Elsewhere, Loading, ModelList, ModelState, Notice, Obstacle, ReadFile, State};
+pub use state::{
+    Elsewhere, Loading, Looking, ModelList, ModelState, Notice, Obstacle, Outcome, Profiling, ReadFile,
+    Shelf, State,
+};
 pub use window::WindowApp;

@@ -9,6 +9,7 @@ mod elsewhere;
 mod inside;
 mod library;
 mod messages;
+mod profiling;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ pub use elsewhere::{Elsewhere, ModelList};
 pub use inside::{Looking, Outcome};
 pub use library::News;
 pub use messages::{Undo, Undoable};
+pub use profiling::Profiling;
 
 /// What a load is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +181,8 @@ pub struct State {
     pub(super) comparison_news: Vec<Told>,
     /// What answers cost.
     pub shelf: Shelf,
+    /// Profile mode, and the device's limits.
+    pub profiling: Profiling,
     /// The token that is looked into.
     pub looking: Option<Looking>,
     recipe: Option<Recipe>,
@@ -223,6 +227,7 @@ impl State {
             shows_comparison: false,
             comparison_news: Vec::new(),
             shelf: Shelf::default(),
+            profiling: Profiling::default(),
             looking: None,
             recipe,
             context,
@@ -273,6 +278,7 @@ impl State {
             || matches!(self.preview, Some(Preview::Making(..)))
             || self.elsewhere.is_busy()
             || self.is_looking()
+            || self.profiling.is_busy()
             || self.comparing.as_ref().is_some_and(|comparing| comparing.is_busy())
     }
 
@@ -377,6 +383,7 @@ impl State {
         self.poll_comparison(backend);
         self.poll_preview();
         self.poll_looking();
+        self.poll_profiling();
         self.elsewhere.poll();
         self.end_hidden_edit();
         self.forget_others();

@@ -369,7 +369,10 @@ impl eframe::App for WindowApp {
         drop_overlay(&ctx);
         for command in commands {
             // A picture that is asked for in each frame until it is there is no reason for another frame.
-            if !matches!(command, Command::WantPicture(_) | Command::Costs(CostsCommand::Want(_))) {
+            if !matches!(
+                command,
+                Command::WantPicture(_) | Command::Costs(CostsCommand::Want(_) | CostsCommand::WantProfile)
+            ) {
                 ctx.request_repaint();
             }
             self.run_command(&ctx, frame, command);

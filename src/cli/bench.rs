@@ -3,18 +3,13 @@
 mod bare;
 mod sweep;
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
+use super::profile::{self, table};
+use super::workload::{Workload, WorkloadArgs, patches};
 use super::{ModelArgs, print, print_json, say};
-use crate::error::{Error, Result};
-use crate::gpu::{Gpu, KernelTime, Recorder, Tuning, measure_read_bandwidth};
+use crate::error::Result;
+use crate::gpu::{Gpu, ProfileReport, Tuning, measure_read_bandwidth};
 use crate::model::calibration::{self, Candidate};
-use crate::model::kv_cache::PAGE_TOKENS;
-use crate::model::linear::MAX_BATCH;
 use crate::model::loaded::{LoadedModel, MemoryPlan};
-use crate::model::sampler::{Sampler, Sampling};
-use crate::model::text_decoder::RowInfo;
-use crate::model::vision_tower::Frame;
 
 /// Measure speed and memory: the vision tower, prefill, decoding, and the device's own read bandwidth in the same run.
 ///
@@ -26,21 +21,13 @@ pub struct BenchArgs {
     #[command(flatten)]
     pub model: ModelArgs,
 
-    /// Tokens of text in the prompt
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    pub prompt_tokens: usize,
+    /// Prompt, picture and batch
+    #[command(flatten)]
+    pub work: WorkloadArgs,
 
     /// Tokens to decode in each session
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub new_tokens: usize,
-
-    /// Sessions in a step, 1 to 8
-    #[arg(long, value_name = "B", default_value_t = 1)]
-    pub batch: usize,
-
-    /// The picture's size in pixels; 0x0 for none
-    #[arg(long, value_name = "WxH", default_value = "448x448")]
-    pub image_size: String,
 
     /// Also list the time by kernel, in one more run of each part, slower for it
     #[arg(long)]
@@ -124,20 +111,11 @@ pub struct BenchReport {
     /// Buffers on the device, MB.
     pub gpu_mb: f64,
     /// Time by kernel, where asked for.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub kernels: Vec<ProfiledPart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileReport>,
     /// Memory right after loading, before any picture or prompt.
     #[serde(flatten)]
     pub loading: Loading,
-}
-
-/// Time by kernel of one part of the work.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct ProfiledPart {
-    /// Vision, prefill or decode.
-    pub part: &'static str,
-    /// The longest first.
-    pub kernels: Vec<KernelTime>,
 }
 
 /// What loading took, beside what was announced.
@@ -159,11 +137,7 @@ pub struct Loading {
 /// # Errors
 /// The model cannot be loaded, does not fit, or the device failed.
 pub fn run(args: &BenchArgs) -> Result<()> {
-    if args.batch == 0 || args.batch > MAX_BATCH || args.prompt_tokens == 0 || args.new_tokens == 0 {
-        let why = format!("--batch must be 1 to {MAX_BATCH}, --prompt-tokens and --new-tokens at least 1");
-        return Err(Error::new("reading the arguments", why).help("`ocelli bench --help` says what they do"));
-    }
-    let size = parse_size(&args.image_size)?;
+    let size = args.work.check(args.new_tokens, "bench")?;
     let options = args.model.load_options()?;
     let (gpu, source) = args.model.open()?;
     let tuned = if args.tune || !gpu.is_tuned() { Some(tune(&gpu)?) } else { None };
@@ -182,13 +156,13 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         grown_mb: status_mb("VmRSS:").zip(resident).map(|(after, before)| after - before),
     };
     let size = patches(size, &model)?;
-    let mut bench = Bench { gpu: &gpu, model: &mut model, random: Random::new(), size, loading };
+    let mut workload = Workload::new(&gpu, &mut model, size);
     if args.sweep {
-        bench.sweep(args)?;
+        workload.sweep(args)?;
         keep_tuning(&gpu, tuned);
         return Ok(());
     }
-    let report = bench.measure(args, &source.name, copy_gb_s)?;
+    let report = measure(&gpu, &mut workload, args, &source.name, copy_gb_s, loading)?;
     keep_tuning(&gpu, tuned);
     if args.json {
         return print_json(&report);
@@ -196,13 +170,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let vision = report
         .vision_ms
         .map_or("none".to_owned(), |ms| format!("{ms:.1} ms for {} tokens", report.image_tokens));
-    for part in &report.kernels {
-        let all: f64 = part.kernels.iter().map(|kernel| kernel.ms).sum();
-        print(&format!("{}: {all:.1} ms in kernels\n", part.part))?;
-        for kernel in &part.kernels {
-            let (ms, share) = (kernel.ms, 100.0 * kernel.ms / all);
-            print(&format!("{ms:10.2} ms {share:5.1} % {:6} x {}\n", kernel.count, kernel.kernel))?;
-        }
+    if let Some(profile) = &report.profile {
+        print(&table::kernels(profile, table::Sort::Ms))?;
     }
     print(&format!(
         "adapter    {} ({})\nmodel      {} {}\nKV cache   {}, {} bytes a token\nload       {:.1} s\nvision     {vision}\nprefill    {:.1} tok/s\ndecode     {:.2} tok/s, \
@@ -262,274 +231,89 @@ fn median(mut measure: impl FnMut() -> Result<f64>, times: usize) -> Result<f64>
     Ok(all.get(all.len() / 2).copied().unwrap_or(f64::NAN))
 }
 
-const IMAGE_SIZE: &str = "reading --image-size";
-
-/// Width and height in pixels.
-fn parse_size(text: &str) -> Result<(usize, usize)> {
-    let parsed = text
-        .split_once(['x', 'X'])
-        .and_then(|(w, h)| Some((w.parse::<usize>().ok()?, h.parse::<usize>().ok()?)));
-    parsed.ok_or_else(|| Error::new(IMAGE_SIZE, format!("'{text}' is no size")).help("write it like 448x448"))
-}
-
-/// Patches (rows, columns) of a picture; `None` for no picture.
-fn patches((width, height): (usize, usize), model: &LoadedModel) -> Result<Option<(usize, usize)>> {
-    if width == 0 || height == 0 {
-        return Ok(None);
-    }
-    // To whole merged tokens, as smart_resize does.
-    let vision = &model.config.vision;
-    let factor = vision.patch_size * vision.spatial_merge_size;
-    let patches = |pixels: usize| pixels.saturating_add(factor / 2) / factor * vision.spatial_merge_size;
-    let (gh, gw) = (patches(height), patches(width));
-    let Some(tower) = &model.vision else { return Err(LoadedModel::no_vision(IMAGE_SIZE)) };
-    let most = tower.most_tokens_per_frame();
-    if gh == 0 || gw == 0 || gh.saturating_mul(gw) / vision.merge_unit() > most {
-        let why = format!("{width}x{height} makes no picture of 1 to {most} image tokens");
-        return Err(Error::new(IMAGE_SIZE, why).help("choose another size"));
-    }
-    Ok(Some((gh, gw)))
-}
-
-/// splitmix64: speed does not ask for more.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Self {
-        Self(SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| u64::from(d.subsec_nanos())))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
-
-struct Bench<'a> {
-    gpu: &'a Gpu,
-    model: &'a mut LoadedModel,
-    random: Random,
-    size: Option<(usize, usize)>,
+fn measure(
+    gpu: &Gpu,
+    workload: &mut Workload<'_>,
+    args: &BenchArgs,
+    name: &str,
+    copy_gb_s: f64,
     loading: Loading,
-}
-
-impl Bench<'_> {
-    fn measure(&mut self, args: &BenchArgs, name: &str, copy_gb_s: f64) -> Result<BenchReport> {
-        let image_tokens = self.size.map_or(0, |(gh, gw)| gh * gw / self.model.config.vision.merge_unit());
-        let prompt = args.prompt_tokens.saturating_add(image_tokens);
-        let pages = prompt.saturating_add(args.new_tokens).div_ceil(PAGE_TOKENS);
-        let needed = pages.saturating_mul(PAGE_TOKENS).saturating_mul(args.batch);
-        if needed > self.model.context() {
-            let why = format!(
-                "{} sessions need {needed} tokens of context and there are {}",
-                args.batch,
-                self.model.context()
-            );
-            return Err(Error::new("benchmarking", why).help("set a larger --context"));
-        }
-        say("warming up: compiling kernels");
-        self.session(0, 0, args.prompt_tokens.min(16), 0)?;
-        let slots: Vec<usize> = (0..args.batch).collect();
-        self.model.decode_step(&slots, prompt + 1)?;
-        self.model.recorder.finish()?;
-        let mut vision_ms = None;
-        if self.size.is_some() {
-            // The first run makes kernels and working memory.
-            self.encode()?;
-            say("vision");
-            vision_ms = Some(median(|| self.encode(), args.repeat)?);
-        }
-        say("prefill");
-        let each = needed / args.batch;
-        for &slot in &slots[1..] {
-            self.session(slot, slot * each, prompt, image_tokens)?;
-        }
-        let prefill_secs = median(|| self.session(0, 0, prompt, image_tokens), args.repeat)?;
-        say("decode");
-        let decode_secs = median(
-            || {
-                for &slot in &slots {
-                    self.place(slot, slot * each, prompt);
-                }
-                self.decode(&slots, prompt, args.new_tokens)
-            },
-            args.repeat,
-        )?;
-        say("their matrix products alone");
-        let bare_decode_secs = median(|| self.bare_decode(args.batch), 2 * args.repeat + 1)?;
-        let bare_prefill_secs = median(|| self.bare_prefill(prompt), args.repeat)?;
-        let vision_bare_ms = match self.size {
-            Some((gh, gw)) => Some(median(|| self.bare_vision(gh * gw), args.repeat)? * 1e3),
-            None => None,
-        };
-        let bytes_per_token = self.model.bytes_per_token(prompt + args.new_tokens / 2);
-        let steps_per_sec = args.new_tokens as f64 / decode_secs;
-        let decode_gb_s = bytes_per_token as f64 * steps_per_sec / 1e9;
-        let kernels = if args.profile { self.profile(&slots, prompt, image_tokens)? } else { Vec::new() };
-        Ok(BenchReport {
-            kernels,
-            adapter: self.gpu.adapter_name().to_owned(),
-            driver: self.gpu.summary().driver.clone(),
-            model: name.to_owned(),
-            recipe: self.model.recipe.name(),
-            kv: self.model.cache.format.name(),
-            kv_bytes_per_token: self.model.kv_bytes_per_token(),
-            load_s: self.model.load_secs,
-            vision_ms,
-            image_tokens,
-            prefill_tok_s: prompt as f64 / prefill_secs,
-            prefill_bare_tok_s: prompt as f64 / bare_prefill_secs,
-            prefill_share: bare_prefill_secs / prefill_secs,
-            decode_bare_tok_s: args.batch as f64 / bare_decode_secs,
-            decode_share: bare_decode_secs * steps_per_sec,
-            vision_bare_ms,
-            vision_share: vision_bare_ms.zip(vision_ms).map(|(bare, all)| bare / all),
-            tuning: self.gpu.tuning(),
-            decode_tok_s: steps_per_sec * args.batch as f64,
-            batch: args.batch,
-            ttft_ms: vision_ms.unwrap_or(0.0) + prefill_secs * 1e3,
-            bytes_per_token,
-            decode_gb_s,
-            copy_gb_s,
-            bandwidth_share: decode_gb_s / copy_gb_s,
-            peak_rss_mb: status_mb("VmHWM:"),
-            gpu_mb: self.gpu.allocated_bytes() as f64 / 1e6,
-            loading: self.loading,
-        })
+) -> Result<BenchReport> {
+    let (batch, image_tokens) = (args.work.batch, workload.image_tokens());
+    let prompt = args.work.prompt_tokens.saturating_add(image_tokens);
+    let each = workload.room(batch, prompt.saturating_add(args.new_tokens))?;
+    say("warming up: compiling kernels");
+    let slots: Vec<usize> = (0..batch).collect();
+    workload.warm_up(&slots, prompt)?;
+    let mut vision_ms = None;
+    if workload.size.is_some() {
+        // The first run makes kernels and working memory.
+        workload.encode()?;
+        say("vision");
+        vision_ms = Some(median(|| workload.encode(), args.repeat)?);
     }
-
-    /// Each part once more with each kernel timed; decoding: two steps.
-    fn profile(&mut self, slots: &[usize], prompt: usize, image_tokens: usize) -> Result<Vec<ProfiledPart>> {
+    say("prefill");
+    for &slot in &slots[1..] {
+        workload.session(slot, slot * each, prompt, image_tokens)?;
+    }
+    let prefill_secs = median(|| workload.session(0, 0, prompt, image_tokens), args.repeat)?;
+    say("decode");
+    let decode_secs = median(
+        || {
+            for &slot in &slots {
+                workload.place(slot, slot * each, prompt);
+            }
+            workload.decode(&slots, prompt, args.new_tokens).map(|decoded| decoded.secs)
+        },
+        args.repeat,
+    )?;
+    say("their matrix products alone");
+    let bare_decode_secs = median(|| workload.bare_decode(batch), 2 * args.repeat + 1)?;
+    let bare_prefill_secs = median(|| workload.bare_prefill(prompt), args.repeat)?;
+    let vision_bare_ms = match workload.size {
+        Some((gh, gw)) => Some(median(|| workload.bare_vision(gh * gw), args.repeat)? * 1e3),
+        None => None,
+    };
+    let bytes_per_token = workload.model.bytes_per_token(prompt + args.new_tokens / 2);
+    let steps_per_sec = args.new_tokens as f64 / decode_secs;
+    let decode_gb_s = bytes_per_token as f64 * steps_per_sec / 1e9;
+    let profile = if args.profile {
         say("time by kernel");
-        let mut parts = Vec::new();
-        for part in ["vision", "prefill", "decode"] {
-            self.model.recorder.set_profiling(true)?;
-            match part {
-                "vision" => drop(self.encode()?),
-                "prefill" => drop(self.session(0, 0, prompt, image_tokens)?),
-                _ => drop(self.decode(slots, prompt, 2)?),
-            }
-            parts.push(ProfiledPart { part, kernels: self.model.recorder.profile() });
-        }
-        self.model.recorder.set_profiling(false)?;
-        Ok(parts)
-    }
-
-    /// A random picture through the tower, milliseconds.
-    fn encode(&mut self) -> Result<f64> {
-        let Some((gh, gw)) = self.size else { return Ok(0.0) };
-        let width = self.model.config.vision.patch_elements();
-        let seed = self.random.next();
-        let pixels = move |rows: std::ops::Range<usize>| {
-            let mut random = Random(seed ^ rows.start as u64);
-            (0..rows.len() * width)
-                .map(|_| (random.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0)
-                .collect()
-        };
-        let model = &mut *self.model;
-        let mut key = [0u8; 32];
-        key[..8].copy_from_slice(&seed.to_le_bytes());
-        let tokens = gh * gw / model.config.vision.merge_unit();
-        let slot = model.arena.allocate(&mut model.recorder, key, tokens)?;
-        model.recorder.finish()?;
-        let start = Instant::now();
-        let frame = Frame { gh, gw, pixels: &pixels };
-        let Some(vision) = &mut model.vision else {
-            return Err(LoadedModel::no_vision("measuring"));
-        };
-        vision.encode(&mut model.recorder, &model.arena, &frame, slot, &mut |_, _| Ok(()))?;
-        model.recorder.finish()?;
-        let ms = start.elapsed().as_secs_f64() * 1e3;
-        model.arena.remove(&key);
-        Ok(ms)
-    }
-
-    /// Prefills a slot to its first token, seconds. Its pages begin at page `first_token / 64`; the first
-    /// `image_tokens` tokens are rows of the picture arena.
-    fn session(
-        &mut self,
-        slot: usize,
-        first_token: usize,
-        tokens: usize,
-        image_tokens: usize,
-    ) -> Result<f64> {
-        self.pages(slot, first_token);
-        let model = &mut *self.model;
-        model.sampler.begin(slot, &Sampling::GREEDY, &[], &[]);
-        let vocab = model.config.text.vocab_size;
-        let word = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let rows: Vec<RowInfo> = (0..tokens)
-            .map(|i| {
-                let token =
-                    if i < image_tokens { vocab + i } else { (self.random.next() % vocab as u64) as usize };
-                RowInfo {
-                    token: word(token),
-                    position: [word(i); 3],
-                    index: word(i),
-                    slot: word(slot),
-                    ..RowInfo::default()
-                }
-            })
-            .collect();
-        model.recorder.finish()?;
-        let start = Instant::now();
-        let mut last = 0;
-        for chunk in rows.chunks(model.text.max_rows()) {
-            model.prefill(chunk, None)?;
-            last = chunk.len() - 1;
-        }
-        model.text.head(&mut model.recorder, last, 1)?;
-        model.sampler.sample(&mut model.recorder, model.text.rows(), last, model.text.logits(), 1)?;
-        model.recorder.finish()?;
-        Ok(start.elapsed().as_secs_f64())
-    }
-
-    /// A slot's pages begin at page `first_token / 64`.
-    fn pages(&mut self, slot: usize, first_token: usize) {
-        let first = first_token / PAGE_TOKENS;
-        let pages: Vec<u32> =
-            (first..self.model.cache.pages).filter_map(|page| u32::try_from(page).ok()).collect();
-        self.model.cache.write_page_table(slot, 0, &pages);
-    }
-
-    /// Puts a session behind its first `length` tokens, which are in the cache, as after prefill.
-    fn place(&mut self, slot: usize, first_token: usize, length: usize) {
-        self.pages(slot, first_token);
-        let word = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let row = RowInfo {
-            token: word(slot + 1),
-            position: [word(length); 3],
-            index: word(length),
-            slot: word(slot),
-            ..RowInfo::default()
-        };
-        self.model.sampler.begin(slot, &Sampling::GREEDY, &[], &[]);
-        self.model.sampler.set_state(slot, &row);
-    }
-
-    /// Decodes `steps` steps with a few in flight, seconds.
-    fn decode(&mut self, slots: &[usize], length: usize, steps: usize) -> Result<f64> {
-        let model = &mut *self.model;
-        let mut ring = Recorder::record_ring(Sampler::records_bytes());
-        let mut in_flight = std::collections::VecDeque::new();
-        model.recorder.finish()?;
-        let start = Instant::now();
-        for step in 0..steps {
-            model.decode_step(slots, length + step + 1)?;
-            in_flight.push_back(model.recorder.submit_and_read(&mut ring, model.sampler.records())?);
-            if in_flight.len() == 3
-                && let Some(oldest) = in_flight.pop_front()
-            {
-                oldest.wait_for(self.gpu, &mut ring)?;
-            }
-        }
-        for readback in in_flight {
-            readback.wait_for(self.gpu, &mut ring)?;
-        }
-        Ok(start.elapsed().as_secs_f64())
-    }
+        let runs = profile::Runs { slots: &slots, prompt, each, steps: 2 };
+        Some(profile::profile(workload, &runs)?.0)
+    } else {
+        None
+    };
+    Ok(BenchReport {
+        profile,
+        adapter: gpu.adapter_name().to_owned(),
+        driver: gpu.summary().driver.clone(),
+        model: name.to_owned(),
+        recipe: workload.model.recipe.name(),
+        kv: workload.model.cache.format.name(),
+        kv_bytes_per_token: workload.model.kv_bytes_per_token(),
+        load_s: workload.model.load_secs,
+        vision_ms,
+        image_tokens,
+        prefill_tok_s: prompt as f64 / prefill_secs,
+        prefill_bare_tok_s: prompt as f64 / bare_prefill_secs,
+        prefill_share: bare_prefill_secs / prefill_secs,
+        decode_bare_tok_s: batch as f64 / bare_decode_secs,
+        decode_share: bare_decode_secs * steps_per_sec,
+        vision_bare_ms,
+        vision_share: vision_bare_ms.zip(vision_ms).map(|(bare, all)| bare / all),
+        tuning: gpu.tuning(),
+        decode_tok_s: steps_per_sec * batch as f64,
+        batch,
+        ttft_ms: vision_ms.unwrap_or(0.0) + prefill_secs * 1e3,
+        bytes_per_token,
+        decode_gb_s,
+        copy_gb_s,
+        bandwidth_share: decode_gb_s / copy_gb_s,
+        peak_rss_mb: status_mb("VmHWM:"),
+        gpu_mb: gpu.allocated_bytes() as f64 / 1e6,
+        loading,
+    })
 }
 
 /// What the kernel says of this process's memory, MB: `VmRSS:` now, `VmHWM:` at most.

@@ -9,9 +9,11 @@ pub mod devices;
 mod elsewhere;
 pub mod generate;
 pub mod models;
+pub mod profile;
 pub mod sampling;
 pub mod synth;
 pub mod trace;
+pub mod workload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,6 +68,8 @@ pub enum Command {
     Models(models::ModelsArgs),
     /// Measure speed and memory
     Bench(bench::BenchArgs),
+    /// List the time by kernel, beside what the device could do
+    Profile(profile::ProfileArgs),
     /// Record every stage of a prompt, for comparing numbers
     Trace(trace::TraceArgs),
     /// List the adapters of this machine
@@ -218,6 +222,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Some(Command::Convert(args)) => convert::run(args),
         Some(Command::Models(args)) => models::run(args),
         Some(Command::Bench(args)) => bench::run(args),
+        Some(Command::Profile(args)) => profile::run(args),
         Some(Command::Trace(args)) => trace::run(args),
         Some(Command::Devices(args)) => devices::run(args),
         Some(Command::Synth(args)) => synth::run(args),

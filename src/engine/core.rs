@@ -3,6 +3,7 @@
 
 mod look_inside;
 mod prefill;
+mod profiling;
 mod steps;
 
 use std::collections::VecDeque;
@@ -51,11 +52,13 @@ pub(super) struct Core {
     waiting: VecDeque<Waiting>,
     /// Counts loads, so that a prompt made for another model is not run.
     generation: u64,
+    /// Are kernels timed?
+    profiling: bool,
 }
 
 impl Core {
     pub fn new(gpu: Gpu, own: mpsc::Sender<Command>) -> Self {
-        Self { gpu, own, running: None, waiting: VecDeque::new(), generation: 0 }
+        Self { gpu, own, running: None, waiting: VecDeque::new(), generation: 0, profiling: false }
     }
 
     pub fn run(mut self, commands: &mpsc::Receiver<Command>) {
@@ -95,6 +98,9 @@ impl Core {
             Command::Ask(request, events, cancel) => self.ask(*request, events, cancel),
             Command::Preview(request, events, cancel) => self.preview(*request, events, cancel),
             Command::Prepared(waiting) => self.waiting.push_back(*waiting),
+            Command::SetProfiling(on, events) => events.send(self.set_profiling(on)),
+            Command::Profile(events) => events.send(self.profile()),
+            Command::Ceilings(events) => events.send(self.gpu.ceilings()),
             Command::Unload => self.unload(),
             Command::Quit => {}
         }
@@ -162,7 +168,7 @@ impl Core {
             preprocessors: front_end.preprocessors,
             notes: source.notes,
         };
-        self.running = Some(Running {
+        let mut running = Running {
             pool: PagePool::new(model.cache.pages),
             prefixes: PrefixCache::default(),
             slots: Default::default(),
@@ -172,7 +178,11 @@ impl Core {
             front_end: Arc::new(front_end),
             model,
             next_id: 0,
-        });
+        };
+        if self.profiling {
+            running.set_profiling(true)?;
+        }
+        self.running = Some(running);
         Ok(info)
     }
 

@@ -24,7 +24,7 @@ pub use stop::{Matched, StopMatcher};
 use std::sync::{Arc, mpsc};
 
 use crate::error::Error;
-use crate::gpu::Gpu;
+use crate::gpu::{Ceilings, Gpu, ProfileReport};
 
 /// Called after each event, so that a window can repaint.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -56,6 +56,10 @@ enum Command {
     Preview(Box<Request>, Events<Result<PromptPreview, Error>>, Cancel),
     /// A request's prompt is made (or not), off the engine's thread.
     Prepared(Box<session::Waiting>),
+    /// Begins to time kernels, or ends it.
+    SetProfiling(bool, Events<Result<(), Error>>),
+    Profile(Events<Result<ProfileReport, Error>>),
+    Ceilings(Events<Result<Ceilings, Error>>),
     Unload,
     /// The last handle is gone.
     Quit,
@@ -127,6 +131,33 @@ impl Engine {
     pub fn preview(&self, request: Request, cancel: Cancel) -> mpsc::Receiver<Result<PromptPreview, Error>> {
         let (events, receiver) = self.events();
         self.send(Command::Preview(Box::new(request), events, cancel));
+        receiver
+    }
+
+    /// Switches profile mode on, from nothing, or off, at any time, also while answers are under way: each kernel is timed
+    /// on its own, which slows things ([`crate::gpu::METHOD`]) and changes no token. It stays for models loaded later. The answer is
+    /// an error where the adapter has no timestamps, and nothing has changed then. The first time the device's ceilings are
+    /// measured, which takes a second or two on a slow one.
+    #[must_use]
+    pub fn set_profiling(&self, on: bool) -> mpsc::Receiver<Result<(), Error>> {
+        let (events, receiver) = self.events();
+        self.send(Command::SetProfiling(on, events));
+        receiver
+    }
+
+    /// What the device can do at most, measured the first time it is asked for, which takes a second or two on a slow one.
+    #[must_use]
+    pub fn ceilings(&self) -> mpsc::Receiver<Result<Ceilings, Error>> {
+        let (events, receiver) = self.events();
+        self.send(Command::Ceilings(events));
+        receiver
+    }
+
+    /// What profile mode has timed since it was switched on or the model was loaded; an error while it is off.
+    #[must_use]
+    pub fn profile(&self) -> mpsc::Receiver<Result<ProfileReport, Error>> {
+        let (events, receiver) = self.events();
+        self.send(Command::Profile(events));
         receiver
     }
 

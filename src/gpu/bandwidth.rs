@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::device::Gpu;
 use super::kernels::KernelKey;
 use super::recorder::{Pacing, Recorder};
+use super::work::Work;
 use crate::error::Result;
 
 /// Bytes read per second by a kernel that does nothing but read, in GB/s (1e9), the best of a few runs.
@@ -37,11 +38,18 @@ fn read_bandwidth(gpu: &Gpu, bytes: usize, wide: bool) -> Result<f64> {
         let start = Instant::now();
         let repeats = 4;
         for _ in 0..repeats {
-            recorder.dispatch(&kernel, &[vectors, x], &[&source, &sink], [x, y, 1], 1.0)?;
+            recorder.dispatch(
+                &kernel,
+                &[vectors, x],
+                &[&source, &sink],
+                [x, y, 1],
+                Work::new(0, bytes).costing(1.0),
+            )?;
         }
         recorder.finish()?;
         best = best.max(bytes as f64 * f64::from(repeats) / start.elapsed().as_secs_f64() / 1e9);
     }
+    recorder.free();
     gpu.uncount_bytes(source.size() + sink.size());
     Ok(best)
 }

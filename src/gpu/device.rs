@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::kernels::Registry;
+use super::profile::Ceilings;
 use super::shader_source::KernelEdit;
 use super::tuning::{self, Tuning};
 use crate::error::{Error, ErrorKind, Result};
@@ -17,6 +18,8 @@ pub struct GpuOptions {
     pub without_subgroups: bool,
     /// Go on as if the adapter had no native f16.
     pub without_f16: bool,
+    /// Go on as if the adapter could not time passes.
+    pub without_timestamps: bool,
     /// Bind at most this many bytes at once, below the adapter's own limit; tests slice small models with it.
     pub max_binding_bytes: Option<usize>,
     /// Compile kernels with naga's checks of every index and loop; without, the texts answer for themselves.
@@ -133,6 +136,7 @@ struct Inner {
     /// Lanes of a subgroup, once asked.
     lanes: OnceLock<u32>,
     tuning: Mutex<Option<Tuning>>,
+    ceilings: Mutex<Option<Ceilings>>,
     registry: Registry,
     fault: Arc<Fault>,
     kernel_edits: Vec<KernelEdit>,
@@ -257,10 +261,11 @@ impl Gpu {
             subgroups: summary.subgroups && !options.without_subgroups,
             f16: summary.f16 && !options.without_f16,
             int64: device.features().contains(wgpu::Features::SHADER_INT64),
-            timestamps: summary.timestamps,
+            timestamps: summary.timestamps && !options.without_timestamps,
             checked_kernels: options.checked_kernels,
             lanes: OnceLock::new(),
             tuning: Mutex::new(options.tuning),
+            ceilings: Mutex::new(None),
             instance,
             adapter,
             device,
@@ -367,10 +372,32 @@ impl Gpu {
         *self.0.tuning.lock().unwrap_or_else(PoisonError::into_inner) = Some(tuning);
     }
 
+    /// The ceilings, once [`Gpu::ceilings`] has measured them.
+    #[must_use]
+    pub fn known_ceilings(&self) -> Option<Ceilings> {
+        self.0.ceilings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn keep_ceilings(&self, ceilings: &Ceilings) {
+        *self.0.ceilings.lock().unwrap_or_else(PoisonError::into_inner) = Some(ceilings.clone());
+    }
+
     /// Can passes be timed on the GPU?
     #[must_use]
     pub fn has_timestamps(&self) -> bool {
         self.0.timestamps
+    }
+
+    /// # Errors
+    /// The adapter has no timestamps.
+    pub fn check_timestamps(&self) -> Result<()> {
+        if self.has_timestamps() {
+            return Ok(());
+        }
+        let why = "this adapter has no timestamps, so only whole answers can be timed";
+        Err(Error::new("timing kernels", why)
+            .at(self.adapter_name())
+            .help("choose another adapter with --adapter, or go on without profile mode"))
     }
 
     /// The largest subgroup the device may use; 1 without subgroups.

@@ -99,6 +99,7 @@ pub const FAMILIES: &[Family] = &[
     Family { file: "begin_step", axes: &[] },
     Family { file: "embed_pictures", axes: &[] },
     Family { file: "embed_tokens", axes: &[("WEIGHTS", &["f16", "f32"])] },
+    Family { file: "flops_peak", axes: &[] },
     Family { file: "layer_norm", axes: &[] },
     Family { file: "matmul", axes: &[WEIGHTS, EPILOGUE] },
     Family {
@@ -149,7 +150,7 @@ pub struct Kernel {
     pub(super) layout: wgpu::BindGroupLayout,
     /// Number of storage buffers, bound at 1, 2, …
     pub(super) storages: usize,
-    pub(super) label: String,
+    pub(super) label: Arc<str>,
 }
 
 /// A kernel's place: locked while it is being compiled, so that nothing is compiled twice.
@@ -251,7 +252,7 @@ impl Gpu {
                 },
                 cache: None,
             });
-            Kernel { pipeline, layout, storages: read_only.len(), label: label.clone() }
+            Kernel { pipeline, layout, storages: read_only.len(), label: label.as_str().into() }
         })
     }
 }

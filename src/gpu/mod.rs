@@ -3,6 +3,7 @@
 
 mod bandwidth;
 mod buffers;
+mod ceilings;
 mod device;
 mod device_clock;
 mod kernels;
@@ -12,14 +13,17 @@ mod readback;
 mod recorder;
 mod shader_source;
 mod tuning;
+mod work;
 
 pub use bandwidth::measure_read_bandwidth;
 pub use buffers::{BufferExt, storage_bytes};
+pub use ceilings::measure_peak_flops;
 pub use device::{AdapterSummary, Gpu, GpuOptions, list_adapters};
 pub use device_clock::DeviceClock;
 pub use kernels::{FAMILIES, Family, Kernel, KernelKey, all_variants};
-pub use profile::KernelTime;
+pub use profile::{Bound, Ceilings, Group, GroupBy, KernelRow, METHOD, PartTime, ProfileReport, Totals};
 pub use readback::{Readback, ReadbackRing};
 pub use recorder::{Pacing, RECORDER_BYTES, Recorder, StepTimes};
 pub use shader_source::{KernelEdit, expand, file_names};
 pub use tuning::{MatrixKernel, Tuning, VectorKernel};
+pub use work::{Scope, UNNAMED, Work};

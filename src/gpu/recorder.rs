@@ -1,15 +1,19 @@
 //! Recording and pacing: dispatches are gathered, submitted in pieces of a few milliseconds, and the
 //! queue is kept short, so that a window on the same device gets its frames in between.
 
+mod apart;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::apart::{Span, record_apart};
 use super::device::Gpu;
 use super::device_clock::DeviceClock;
 use super::kernels::Kernel;
-use super::profile::{KernelTime, MOST_DISPATCHES, Profile};
+use super::profile::{MOST_DISPATCHES, Profile, ProfileReport};
 use super::readback::{Readback, ReadbackRing};
+use super::work::{Scope, Work};
 use crate::clock;
 use crate::error::{Error, Result};
 
@@ -64,6 +68,9 @@ struct Dispatch {
     bind_group: wgpu::BindGroup,
     params_offset: u32,
     workgroups: [u32; 3],
+    work: Work,
+    scope: Scope,
+    step: u64,
 }
 
 impl Dispatch {
@@ -123,6 +130,9 @@ pub struct Recorder {
     submitted_ns: Option<u64>,
     clock: DeviceClock,
     submissions: u64,
+    /// What is recorded next works for this, in the step of this number.
+    scope: Scope,
+    step: u64,
     profile: Option<Profile>,
 }
 
@@ -165,7 +175,11 @@ impl Recorder {
                     ty: wgpu::QueryType::Timestamp,
                     count: TIMES,
                 }),
-                resolved: gpu.buffer("step times", 256, Usage::QUERY_RESOLVE | Usage::COPY_SRC)?,
+                resolved: gpu.buffer(
+                    "step times",
+                    256,
+                    Usage::QUERY_RESOLVE | Usage::COPY_SRC | Usage::COPY_DST,
+                )?,
                 period_ns: f64::from(gpu.queue().get_timestamp_period()),
             })
         } else {
@@ -192,6 +206,8 @@ impl Recorder {
             submitted_ns: None,
             clock: DeviceClock::default(),
             submissions: 0,
+            scope: Scope::default(),
+            step: 0,
             profile: None,
         })
     }
@@ -214,20 +230,52 @@ impl Recorder {
         self.cost_per_sec * self.pacing.piece_secs
     }
 
-    /// Begins to time each kernel on its own (see [`Recorder::profile`]), or ends it.
+    /// Begins to time each kernel on its own, from nothing (see [`Recorder::profile`]), or ends it.
     ///
     /// # Errors
-    /// The adapter has no timestamps, or memory is short.
+    /// The adapter has no timestamps, or memory is short; nothing has changed then.
     pub fn set_profiling(&mut self, on: bool) -> Result<()> {
+        let profile = if on { Some(Profile::new(&self.gpu)?) } else { None };
         self.submit()?;
-        self.profile = if on { Some(Profile::new(&self.gpu)?) } else { None };
+        if let Some(before) = std::mem::replace(&mut self.profile, profile) {
+            before.free(&self.gpu);
+        }
+        // The two ways keep a span's beginning in different places.
+        self.span_open = false;
+        self.step += 1;
         Ok(())
     }
 
-    /// Time by kernel since profiling began, the longest first; empty without profiling.
+    /// Time by kernel since profiling began, without the device's ceilings ([`Gpu::ceilings`]); `None` without profiling.
     #[must_use]
-    pub fn profile(&self) -> Vec<KernelTime> {
-        self.profile.as_ref().map(Profile::times).unwrap_or_default()
+    pub fn profile(&self) -> Option<ProfileReport> {
+        self.profile.as_ref().map(|profile| profile.report(&self.gpu))
+    }
+
+    /// What is recorded from here on, until the work is read or waited for, is a step of `part`: a chunk of a prompt, a step of
+    /// decoding, a frame. Profiles add up by it.
+    pub fn begin_part(&mut self, part: &'static str) {
+        self.scope = Scope { part, ..Scope::default() };
+        self.step += 1;
+    }
+
+    /// [`Recorder::begin_part`] of a step whose own times are read back behind its record: they begin with what is recorded
+    /// next, also where a prompt's chunk was submitted before.
+    pub fn begin_step(&mut self, part: &'static str) {
+        self.begin_part(part);
+        (self.span_open, self.recorded_ns, self.submitted_ns) = (false, None, None);
+    }
+
+    /// What is recorded from here on computes `kind` in this layer (`None`: outside of layers).
+    pub fn at(&mut self, layer: Option<usize>, kind: &'static str) {
+        let layer = layer.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        self.scope = Scope { layer, kind, ..self.scope };
+    }
+
+    /// The work is read or waited for: what comes next belongs to another step, of a part that is yet to be said.
+    fn end_part(&mut self) {
+        self.scope = Scope::default();
+        self.step += 1;
     }
 
     /// How many times work was submitted.
@@ -236,7 +284,7 @@ impl Recorder {
         self.submissions
     }
 
-    /// Adds a dispatch. `params` fill the kernel's uniform, `buffers` its storage bindings in order.
+    /// Adds a dispatch. `params` fill the kernel's uniform, `buffers` its storage bindings in order; `work` is what it does.
     ///
     /// # Errors
     /// The buffers do not match the kernel's bindings, or the device failed.
@@ -246,7 +294,7 @@ impl Recorder {
         params: &[u32],
         buffers: &[&wgpu::Buffer],
         workgroups: [u32; 3],
-        cost: f64,
+        work: Work,
     ) -> Result<()> {
         if buffers.len() != kernel.storages || params.len() * 4 > PARAMS_STRIDE {
             let why = format!(
@@ -261,7 +309,7 @@ impl Recorder {
             return Ok(());
         }
         let full = self.profile.is_some() && self.ops.len() == MOST_DISPATCHES;
-        if full || self.cost > 0.0 && self.cost + cost > self.piece_cost() {
+        if full || self.cost > 0.0 && self.cost + work.cost > self.piece_cost() {
             self.submit()?;
         }
         self.recorded_ns.get_or_insert_with(clock::now_ns);
@@ -292,8 +340,11 @@ impl Recorder {
             bind_group,
             params_offset,
             workgroups,
+            work,
+            scope: self.scope,
+            step: self.step,
         }));
-        self.cost += cost;
+        self.cost += work.cost;
         Ok(())
     }
 
@@ -361,21 +412,24 @@ impl Recorder {
         let staging = ring.take(&self.gpu)?;
         let record_bytes = ring.bytes() - TIMES_BYTES;
         let times = self.timestamps.as_ref().map(|t| (t.set.clone(), t.resolved.clone()));
+        let profiling = self.profile.is_some();
         let to = staging.clone();
         let submission = self.submit_with(true, move |encoder| {
             if let Some(record) = record {
                 encoder.copy_buffer_to_buffer(record, 0, &to, 0, record_bytes);
             }
             if let Some((set, resolved)) = times {
-                encoder.resolve_query_set(&set, 0..TIMES, &resolved, 0);
+                // A profile has put them there from its own.
+                if !profiling {
+                    encoder.resolve_query_set(&set, 0..TIMES, &resolved, 0);
+                }
                 encoder.copy_buffer_to_buffer(&resolved, 0, &to, record_bytes, TIMES_BYTES);
             }
         })?;
         let submission =
             submission.ok_or_else(|| Error::new("reading a step's record", "nothing was submitted"))?;
         let mut readback = Readback::start(staging, submission);
-        // With a profile the passes' timestamps are the profile's.
-        readback.is_timed = self.profile.is_none();
+        self.end_part();
         let now = clock::now_ns();
         readback.submitted_ns = self.submitted_ns.take().unwrap_or(now);
         readback.recorded_ns = self.recorded_ns.take().unwrap_or(readback.submitted_ns);
@@ -398,7 +452,7 @@ impl Recorder {
             read_ns: readback.read_ns.get(),
             ..StepTimes::default()
         };
-        let Some(t) = self.timestamps.as_ref().filter(|_| readback.is_timed) else { return times };
+        let Some(t) = &self.timestamps else { return times };
         let ticks = |i: usize| {
             let word = tail.get(i * 8..i * 8 + 8).and_then(|b| b.first_chunk());
             word.map_or(0, |b| (u64::from_le_bytes(*b) as f64 * t.period_ns) as u64)
@@ -438,8 +492,14 @@ impl Recorder {
         let mut encoder =
             self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         let ops = std::mem::take(&mut self.ops);
-        let (profiled, has_passes) = match &self.profile {
-            Some(profile) => (Some(record_apart(&mut encoder, profile, &ops)), false),
+        let (profiled, has_passes) = match &mut self.profile {
+            Some(profile) => {
+                let span = Span { begins: !self.span_open, ends: end_of_span };
+                let resolved = self.timestamps.as_ref().map(|t| &t.resolved);
+                let dispatches = record_apart(&mut encoder, profile, &ops, span, resolved);
+                let has_passes = !dispatches.is_empty();
+                (Some(dispatches), has_passes)
+            }
             None => (None, self.record_together(&mut encoder, &ops, end_of_span)),
         };
         self.span_open = !end_of_span && (self.span_open || has_passes);
@@ -455,7 +515,7 @@ impl Recorder {
         self.params.clear();
         self.params_seen.clear();
         match (profiled, &mut self.profile) {
-            (Some(kernels), Some(profile)) => profile.read(&self.gpu, kernels)?,
+            (Some(dispatches), Some(profile)) => profile.read(&self.gpu, dispatches)?,
             // What is timed kernel by kernel says nothing of the speed.
             _ => self.outstanding.push_back(Outstanding {
                 index: index.clone(),
@@ -538,10 +598,20 @@ impl Recorder {
     /// The device failed.
     pub fn finish(&mut self) -> Result<()> {
         self.submit()?;
+        self.wait_for_all()?;
+        self.end_part();
+        self.gpu.check()
+    }
+
+    /// Waits for all that is submitted.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn wait_for_all(&mut self) -> Result<()> {
         while !self.outstanding.is_empty() {
             self.wait_oldest()?;
         }
-        self.gpu.check()
+        Ok(())
     }
 
     /// Waits for the oldest unfinished submission, which is at most a piece long.
@@ -565,6 +635,9 @@ impl Recorder {
     /// Takes its buffers off the device's count, before it is dropped.
     pub fn free(&self) {
         self.gpu.uncount_bytes(RECORDER_BYTES as u64);
+        if let Some(profile) = &self.profile {
+            profile.free(&self.gpu);
+        }
     }
 
     /// Forgets what is recorded and not submitted, and the bind groups, which keep freed buffers alive.
@@ -576,36 +649,4 @@ impl Recorder {
         self.params_seen.clear();
         self.bind_groups.clear();
     }
-}
-
-/// Records each dispatch as a pass of its own between two of the profile's timestamps; the kernels in their order.
-fn record_apart(encoder: &mut wgpu::CommandEncoder, profile: &Profile, ops: &[Op]) -> Vec<String> {
-    let mut kernels = Vec::new();
-    for op in ops {
-        match op {
-            Op::Copy { from, from_offset, to, to_offset, bytes } => {
-                encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, *bytes);
-            }
-            Op::Mark => {}
-            Op::Dispatch(d) => {
-                let first = u32::try_from(2 * kernels.len()).unwrap_or(0);
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                    label: Some(&d.kernel.label),
-                    timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
-                        query_set: &profile.set,
-                        beginning_of_pass_write_index: Some(first),
-                        end_of_pass_write_index: Some(first + 1),
-                    }),
-                });
-                d.encode(&mut pass);
-                let [x, y, z] = d.workgroups;
-                kernels.push(format!("{} [{x}, {y}, {z}]", d.kernel.label));
-            }
-        }
-    }
-    if !kernels.is_empty() {
-        let count = u32::try_from(2 * kernels.len()).unwrap_or(0);
-        encoder.resolve_query_set(&profile.set, 0..count, &profile.resolved, 0);
-    }
-    kernels
 }

@@ -26,6 +26,7 @@ wgsl_files![
     "begin_step",
     "embed_pictures",
     "embed_tokens",
+    "flops_peak",
     "gelu",
     "lanes_weights",
     "layer_norm",

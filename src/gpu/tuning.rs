@@ -4,6 +4,7 @@
 use super::device::Gpu;
 use super::kernels::KernelKey;
 use super::recorder::{Pacing, Recorder};
+use super::work::Work;
 use crate::error::Result;
 
 /// The kernel for products of one to eight rows: decoding.
@@ -68,7 +69,7 @@ pub(super) fn probe_subgroup_size(gpu: &Gpu) -> Result<u32> {
     let kernel = gpu.kernel(&KernelKey::new("subgroup_size"))?;
     let size = gpu.storage_buffer("subgroup size", 4)?;
     let mut recorder = Recorder::new(gpu, Pacing::HEADLESS)?;
-    recorder.dispatch(&kernel, &[0], &[&size], [1, 1, 1], 1.0)?;
+    recorder.dispatch(&kernel, &[0], &[&size], [1, 1, 1], Work::UNCOUNTED)?;
     recorder.finish()?;
     let bytes = gpu.read_bytes(&size, 0, 4)?;
     recorder.free();

@@ -8,7 +8,7 @@ use super::kv_cache::{KvCache, KvFormat, PAGE_TOKENS};
 use super::linear::word;
 use super::memory::Room;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::{Gpu, Kernel, KernelKey, Recorder};
+use crate::gpu::{Gpu, Kernel, KernelKey, Recorder, Work};
 
 const DOING: &str = "looking into a token's attention";
 
@@ -73,10 +73,12 @@ impl AttentionTap {
             [word(self.heads), word(self.kv_heads), cache.max_pages(), word(self.length), scale.to_bits()];
         let buffers = [q, &cache.k[layer], rows, &cache.page_table, to];
         let groups = [word(self.length.div_ceil(PAGE_TOKENS)), word(self.heads), 1];
-        let cost = (2 * self.heads * self.length * self.head_dim) as f64;
-        recorder.dispatch(&self.scores, &params, &buffers, groups, cost)?;
-        let cost = (40 * self.heads * self.length) as f64;
-        recorder.dispatch(&self.softmax, &[word(self.length)], &[to], [word(self.heads), 1, 1], cost)
+        let scores = self.heads * self.length;
+        let work = Work::new(2 * scores * self.head_dim, scores * 4);
+        let cost = work.flops;
+        recorder.dispatch(&self.scores, &params, &buffers, groups, work.costing(cost))?;
+        let work = Work::new(5 * scores, 8 * scores).costing((40 * scores) as f64);
+        recorder.dispatch(&self.softmax, &[word(self.length)], &[to], [word(self.heads), 1, 1], work)
     }
 
     /// All of it, once what was recorded has been submitted: `[layers, heads, length]`, each row's sum 1.

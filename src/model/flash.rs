@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::gpu::{Gpu, Kernel, KernelKey, MatrixKernel};
+use crate::gpu::{Gpu, Kernel, KernelKey, MatrixKernel, Work};
 
 /// The kernel for attention of many rows, ready for one cache format and head size.
 #[derive(Clone, Debug)]
@@ -14,7 +14,38 @@ pub struct Flash {
     pub rows_in_workgroup: usize,
 }
 
+/// One dispatch of attention of many rows, for [`Flash::work`].
+#[derive(Clone, Copy, Debug)]
+pub struct Piece {
+    /// Rows, of each head.
+    pub rows: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// Bytes of the piece's keys and values, of all heads.
+    pub kv_bytes: usize,
+    /// Pairs of a row and a key of the piece that it sees.
+    pub seen: usize,
+    /// Are these the first keys of the rows?
+    pub first: bool,
+    /// Are these the last?
+    pub last: bool,
+}
+
 impl Flash {
+    /// What a dispatch does: a product with each key seen and one with its value, and the sums carried on from the piece before
+    /// and to the one after.
+    #[must_use]
+    pub fn work(piece: Piece) -> Work {
+        let elements = piece.rows * piece.heads * piece.head_dim;
+        let state = 2 * piece.rows * piece.heads;
+        let carried_in = if piece.first { 0 } else { elements + state };
+        let carried_out = if piece.last { 0 } else { state };
+        let bytes = piece.kv_bytes + 4 * (2 * elements + carried_in + carried_out);
+        Work::new(4 * piece.seen * piece.heads * piece.head_dim, bytes)
+    }
+
     /// Compiles what this device runs for keys and values stored as `kv` (f16, int8, f32 or dense).
     ///
     /// # Errors

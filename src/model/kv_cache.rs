@@ -45,7 +45,7 @@ impl KvFormat {
     }
 
     /// Bytes of a token's keys, or of its values, in one KV head of `head_dim` elements: in int8 with their scale.
-    fn head_bytes(self, head_dim: usize) -> usize {
+    pub(super) fn head_bytes(self, head_dim: usize) -> usize {
         match self {
             Self::F16 => 2 * head_dim,
             Self::Int8 => head_dim + 4,

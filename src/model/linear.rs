@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::weights::{Matrix, WeightFormat};
 use crate::error::Result;
-use crate::gpu::{Gpu, Kernel, KernelKey, MatrixKernel, Recorder, Tuning, VectorKernel};
+use crate::gpu::{Gpu, Kernel, KernelKey, MatrixKernel, Recorder, Tuning, VectorKernel, Work};
 
 /// What happens to a row of the product before it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -211,6 +211,16 @@ impl Linear {
         if product.epilogue == Epilogue::SwiGlu { w.rows / 2 } else { w.rows }
     }
 
+    /// What `rows` rows through `columns` rows of the matrix do: the weights with their scales, the input, the bias and the output,
+    /// which is read too where it is added to. The epilogue's operations are not counted: two multiplied sizes say it all.
+    fn work(w: &Matrix, product: &Product<'_>, rows: usize, columns: usize) -> Work {
+        let outputs = rows * if product.epilogue == Epilogue::SwiGlu { columns / 2 } else { columns };
+        let outputs = outputs * if product.accumulate { 2 } else { 1 };
+        let bias = if w.bias.is_some() { columns } else { 0 };
+        let weights = columns * w.format.row_cost_bytes(w.cols);
+        Work::new(2 * rows * columns * w.cols, weights + 4 * (rows * w.cols + outputs + bias))
+    }
+
     fn record_matvec(&mut self, recorder: &mut Recorder, w: &Matrix, product: &Product<'_>) -> Result<()> {
         let kernel = self.kernel(w.format, product.epilogue, product.rows.next_power_of_two())?;
         let bias = w.bias.as_ref().unwrap_or(&self.no_bias);
@@ -236,15 +246,11 @@ impl Linear {
             ];
             let mut buffers = vec![product.x, &slice.data, bias, product.y];
             buffers.extend(slice.scales.as_ref());
-            let bytes = slice.rows * w.format.row_cost_bytes(w.cols);
-            let flops = 2 * slice.rows * w.cols * product.rows;
-            recorder.dispatch(
-                &kernel,
-                &params,
-                &buffers,
-                [word(gx), word(gy), 1],
-                (bytes * 3 + flops) as f64,
-            )?;
+            let work = Self::work(w, product, product.rows, slice.rows);
+            // Few rows are nothing beside the weights.
+            let weights = slice.rows * w.format.row_cost_bytes(w.cols);
+            let work = work.costing(work.flops + (3 * weights) as f64);
+            recorder.dispatch(&kernel, &params, &buffers, [word(gx), word(gy), 1], work)?;
         }
         Ok(())
     }
@@ -290,14 +296,12 @@ impl Linear {
                     ];
                     let mut buffers = vec![product.x, &slice.data, bias, product.y];
                     buffers.extend(slice.scales.as_ref());
+                    let columns = (count * tile_columns).min(slice.rows - tile * tile_columns);
+                    // A tile takes as long with few rows in it.
                     let cost = tile_cost * (count * m.div_ceil(tile_rows)) as f64;
-                    recorder.dispatch(
-                        &kernel,
-                        &params,
-                        &buffers,
-                        [word(count), word(m.div_ceil(tile_rows)), 1],
-                        cost,
-                    )?;
+                    let work = Self::work(w, product, m, columns).costing(cost);
+                    let groups = [word(count), word(m.div_ceil(tile_rows)), 1];
+                    recorder.dispatch(&kernel, &params, &buffers, groups, work)?;
                     tile += count;
                 }
             }

@@ -12,6 +12,7 @@ use super::memory::{Room, check_room};
 use super::picture_arena::PictureArena;
 use super::recipe::Recipe;
 use super::sampler::Sampler;
+use super::stages;
 use super::text_decoder::{LayerTaps, Pass, RowInfo, TextDecoder};
 use super::vision_tower::VisionTower;
 use super::weights::Uploader;
@@ -228,7 +229,10 @@ impl LoadedModel {
         }
         self.recorder.submit()?;
         self.gpu.write(self.text.rows(), 0, bytemuck::cast_slice(rows));
-        let pass = Pass::Prefill { length: last.index as usize + 1, reproducible };
+        self.recorder.begin_part(stages::PREFILL);
+        let vocab = self.config.text.vocab_size;
+        let pictures = rows.iter().filter(|row| row.token as usize >= vocab).count();
+        let pass = Pass::Prefill { length: last.index as usize + 1, pictures, reproducible };
         self.text.layers(&mut self.recorder, &self.cache, &self.arena, rows.len(), pass, taps)
     }
 
@@ -243,6 +247,7 @@ impl LoadedModel {
                 format!("{} sessions are not 1 to {MAX_BATCH}", slots.len()),
             ));
         }
+        self.recorder.begin_step(stages::DECODE);
         self.sampler.begin_step(&mut self.recorder, self.text.rows(), slots)?;
         self.decode(slots.len(), length)
     }
@@ -260,6 +265,7 @@ impl LoadedModel {
         }
         self.recorder.submit()?;
         self.gpu.write(self.text.rows(), 0, bytemuck::cast_slice(rows));
+        self.recorder.begin_step(stages::DECODE);
         let length = rows.iter().map(|row| row.index as usize + 1).max().unwrap_or(1);
         self.decode(rows.len(), length)
     }

@@ -29,6 +29,7 @@ pub mod runner;
 pub mod sampler;
 pub mod scorer;
 pub mod source;
+pub mod stages;
 pub mod synth;
 pub mod tensor_names;
 pub mod text_decoder;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::config::GenerationDefaults;
 use super::linear::{MAX_BATCH, word};
+use super::stages;
 use super::text_decoder::RowInfo;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Kernel, KernelKey, Recorder};
+use crate::gpu::{Gpu, Kernel, KernelKey, Recorder, Work};
 
 /// How the next token is chosen. The order is Hugging Face's: repetition penalty, presence penalty,
 /// temperature, top-k, top-p, min-p.
@@ -188,7 +189,9 @@ impl Sampler {
         for (to, &slot) in params[1..].iter_mut().zip(active) {
             *to = word(slot);
         }
-        recorder.dispatch(&self.begin_step, &params, &[&self.states, rows], [1, 1, 1], 1.0)
+        recorder.at(None, stages::STEP_STATE);
+        let work = Work::new(0, 2 * active.len() * size_of::<RowInfo>()).costing(1.0);
+        recorder.dispatch(&self.begin_step, &params, &[&self.states, rows], [1, 1, 1], work)
     }
 
     /// Records the choice for `batch` rows of logits, which came from rows `first_row..` of `rows`.
@@ -205,13 +208,11 @@ impl Sampler {
     ) -> Result<()> {
         let params = [word(self.vocab), word(first_row)];
         let buffers = [rows, logits, &self.settings, &self.counts, &self.states, &self.records];
-        recorder.dispatch(
-            &self.sample,
-            &params,
-            &buffers,
-            [word(batch), 1, 1],
-            (batch * self.vocab * 40) as f64,
-        )
+        recorder.at(None, stages::SAMPLING);
+        let all = batch * self.vocab;
+        // At least the maximum, the sum of exponentials and the entropy, in one reading; filters and penalties come on top.
+        let work = Work::new(5 * all, 4 * all).costing((40 * all) as f64);
+        recorder.dispatch(&self.sample, &params, &buffers, [word(batch), 1, 1], work)
     }
 
     /// `[8]` records of the last [`Sampler::sample`].

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::linear::word;
+use super::stages;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Kernel, KernelKey, Recorder};
+use crate::gpu::{Gpu, Kernel, KernelKey, Recorder, Work};
 
 /// The tokens of one answer and their log-probabilities, on the device.
 #[derive(Debug)]
@@ -49,13 +50,10 @@ impl Scorer {
     ) -> Result<()> {
         let params = [word(self.vocab), word(first)];
         let buffers = [logits, &self.targets, &self.logprobs];
-        recorder.dispatch(
-            &self.kernel,
-            &params,
-            &buffers,
-            [word(rows), 1, 1],
-            (rows * self.vocab * 10) as f64,
-        )
+        recorder.at(None, stages::SCORING);
+        let all = rows * self.vocab;
+        let work = Work::new(3 * all, 4 * all).costing((10 * all) as f64);
+        recorder.dispatch(&self.kernel, &params, &buffers, [word(rows), 1, 1], work)
     }
 
     /// All log-probabilities, once what was recorded has been submitted.

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use super::attention_tap::AttentionTap;
 use super::config::{ModelConfig, TextConfig};
 use super::converted::ConvertedModel;
-use super::flash::Flash;
+use super::flash::{Flash, Piece};
 use super::kv_cache::{KvCache, KvFormat};
 use super::linear::{Epilogue, Linear, MAX_BATCH, Product, word};
 use super::picture_arena::PictureArena;
 use super::recipe::Recipe;
+use super::stages;
 use super::tensor_names::{EMBEDDING, FINAL_NORM, HEAD, TensorKind, text_layer};
 use super::weights::{Matrix, Stacking, Uploader, WeightFormat};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Kernel, KernelKey, Recorder};
+use crate::gpu::{Gpu, Kernel, KernelKey, Recorder, Work};
 
 /// What a row of activations stands for; the layout of the kernels' `RowInfo`.
 #[repr(C)]
@@ -110,6 +111,8 @@ pub enum Pass {
     Prefill {
         /// Tokens in the cache after the pass.
         length: usize,
+        /// Rows of the pass that stand for pictures.
+        pictures: usize,
         /// What is written does not depend on how many rows the pass has: a few go through the kernels for many, too.
         reproducible: bool,
     },
@@ -378,7 +381,11 @@ impl TextDecoder {
         pass: Pass,
         taps: Option<&LayerTaps>,
     ) -> Result<()> {
-        self.embed(recorder, arena, rows)?;
+        let pictures = match pass {
+            Pass::Prefill { pictures, .. } => pictures,
+            Pass::Decode { .. } => 0,
+        };
+        self.embed(recorder, arena, rows, pictures)?;
         let hidden = self.config.text.hidden_size;
         let last_row = ((rows - 1) * hidden * 4) as u64;
         let row_bytes = (hidden * 4) as u64;
@@ -392,7 +399,8 @@ impl TextDecoder {
             }
             let level = n.checked_sub(self.first_deepstack_layer);
             if let Some(level) = level.filter(|&level| level < arena.levels()) {
-                self.add_pictures(recorder, arena.deepstack(level), rows, true)?;
+                recorder.at(Some(n), stages::PICTURE_ROWS);
+                self.add_pictures(recorder, arena.deepstack(level), [rows, pictures], true)?;
             }
             if let Some(taps) = taps {
                 recorder.copy(&self.buffers.x, last_row, &taps.outputs, n as u64 * row_bytes, row_bytes);
@@ -401,42 +409,46 @@ impl TextDecoder {
         Ok(())
     }
 
-    fn embed(&mut self, recorder: &mut Recorder, arena: &PictureArena, rows: usize) -> Result<()> {
+    fn embed(
+        &mut self,
+        recorder: &mut Recorder,
+        arena: &PictureArena,
+        rows: usize,
+        pictures: usize,
+    ) -> Result<()> {
         let hidden = self.config.text.hidden_size;
+        let row_bytes = self.embedding.format.row_cost_bytes(hidden) + 4 * hidden;
+        recorder.at(None, stages::EMBEDDING);
         for slice in &self.embedding.slices {
             let params = [word(hidden), word(slice.first_row), word(slice.rows)];
             let buffers = [&self.buffers.rows, &slice.data, &self.buffers.x];
             let groups = [word((hidden / 4).div_ceil(64)), word(rows), 1];
-            recorder.dispatch(
-                &self.kernels.embed_tokens,
-                &params,
-                &buffers,
-                groups,
-                (rows * hidden * 18) as f64,
-            )?;
+            // Which tokens are of this slice is not known here: as many as its share of the vocabulary.
+            let bytes = (rows - pictures) * row_bytes * slice.rows / self.embedding.rows;
+            let work = Work::new(0, bytes).costing((rows * hidden * 18) as f64);
+            recorder.dispatch(&self.kernels.embed_tokens, &params, &buffers, groups, work)?;
         }
-        self.add_pictures(recorder, arena.embeddings(), rows, false)
+        recorder.at(None, stages::PICTURE_ROWS);
+        self.add_pictures(recorder, arena.embeddings(), [rows, pictures], false)
     }
 
-    /// Writes or adds the arena's rows where tokens are extension ids.
+    /// Writes or adds the arena's rows where tokens are extension ids: in `pictures` of `rows` rows.
     fn add_pictures(
         &self,
         recorder: &mut Recorder,
         source: &wgpu::Buffer,
-        rows: usize,
+        [rows, pictures]: [usize; 2],
         add: bool,
     ) -> Result<()> {
         let hidden = self.config.text.hidden_size;
         let params = [word(hidden), word(self.config.text.vocab_size), u32::from(add)];
         let groups = [word((hidden / 4).div_ceil(64)), word(rows), 1];
         let buffers = [&self.buffers.rows, source, &self.buffers.x];
-        recorder.dispatch(
-            &self.kernels.embed_pictures,
-            &params,
-            &buffers,
-            groups,
-            (rows * hidden * 24) as f64,
-        )
+        let elements = pictures * hidden;
+        let (flops, moved) = if add { (elements, 3 * elements) } else { (0, 2 * elements) };
+        let work = Work::new(flops, 4 * moved + rows * size_of::<RowInfo>());
+        let work = work.costing((rows * hidden * 24) as f64);
+        recorder.dispatch(&self.kernels.embed_pictures, &params, &buffers, groups, work)
     }
 
     fn norm(
@@ -449,13 +461,9 @@ impl TextDecoder {
         let hidden = self.config.text.hidden_size;
         let params = [word(hidden), self.config.text.rms_norm_eps.to_bits(), word(x_first_row), 0];
         let buffers = [&self.buffers.x, weight, &self.buffers.normed];
-        recorder.dispatch(
-            &self.kernels.rms_norm,
-            &params,
-            &buffers,
-            [word(rows), 1, 1],
-            (rows * hidden * 30) as f64,
-        )
+        let work = Work::new(4 * rows * hidden, 4 * (2 * rows * hidden + hidden));
+        let work = work.costing((rows * hidden * 30) as f64);
+        recorder.dispatch(&self.kernels.rms_norm, &params, &buffers, [word(rows), 1, 1], work)
     }
 
     fn layer(
@@ -470,8 +478,10 @@ impl TextDecoder {
         let (heads, kv_heads, head_dim) = (text.num_heads, text.num_kv_heads, text.head_dim);
         let as_many = matches!(pass, Pass::Prefill { reproducible: true, .. });
         let layer = &self.layers[n];
+        recorder.at(Some(n), stages::NORM);
         self.norm(recorder, &layer.input_norm, 0, rows)?;
         let b = &self.buffers;
+        recorder.at(Some(n), stages::QKV);
         let product = Product::new(&b.normed, &b.qkv, rows).as_many(as_many);
         self.linear.record(recorder, &layer.qkv, &product)?;
 
@@ -496,23 +506,29 @@ impl TextDecoder {
             &cache.v[n],
         ];
         let all_heads = heads + 2 * kv_heads;
-        let cost = (rows * all_heads * head_dim * 40) as f64;
-        recorder.dispatch(
-            &self.kernels.rope_and_cache,
-            &params,
-            &buffers,
-            [word(all_heads), word(rows), 1],
-            cost,
-        )?;
+        // Of q and k an element is squared, scaled twice and turned; v is moved only.
+        let turned = rows * (heads + kv_heads) * head_dim;
+        let cached = rows * 2 * kv_heads * cache.format.head_bytes(head_dim);
+        let table_and_norms = 4 * (rows * head_dim + 2 * head_dim);
+        let moved = 4 * rows * (all_heads + heads) * head_dim + cached + table_and_norms;
+        let work = Work::new(7 * turned, moved).costing((rows * all_heads * head_dim * 40) as f64);
+        recorder.at(Some(n), stages::ROPE_AND_CACHE);
+        let groups = [word(all_heads), word(rows), 1];
+        recorder.dispatch(&self.kernels.rope_and_cache, &params, &buffers, groups, work)?;
+        recorder.at(Some(n), stages::ATTENTION);
         self.attend(recorder, cache, n, rows, pass)?;
 
         let (layer, b) = (&self.layers[n], &self.buffers);
+        recorder.at(Some(n), stages::OUTPUT);
         let product = Product::new(&b.attended, &b.x, rows).accumulate().as_many(as_many);
         self.linear.record(recorder, &layer.o, &product)?;
+        recorder.at(Some(n), stages::NORM);
         self.norm(recorder, &layer.post_norm, 0, rows)?;
         let b = &self.buffers;
+        recorder.at(Some(n), stages::GATE_AND_UP);
         let product = Product::new(&b.normed, &b.mlp, rows).epilogue(Epilogue::SwiGlu).as_many(as_many);
         self.linear.record(recorder, &layer.gate_up, &product)?;
+        recorder.at(Some(n), stages::DOWN);
         let product = Product::new(&b.mlp, &b.x, rows).accumulate().as_many(as_many);
         self.linear.record(recorder, &layer.down, &product)
     }
@@ -530,6 +546,8 @@ impl TextDecoder {
         let kv_heads = text.num_kv_heads;
         let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
         let b = &self.buffers;
+        // Of one token, keys and values of all heads.
+        let key_bytes = 2 * kv_heads * cache.format.head_bytes(head_dim);
         match pass {
             Pass::Prefill { length, .. } => {
                 let per_key = (4 * rows * heads * head_dim) as f64;
@@ -560,13 +578,17 @@ impl TextDecoder {
                     ];
                     let row_groups = rows.div_ceil(self.kernels.flash.rows_in_workgroup);
                     let groups = [word(row_groups), word(heads), 1];
-                    recorder.dispatch(
-                        &self.kernels.flash.kernel,
-                        &params,
-                        &buffers,
-                        groups,
-                        per_key * count as f64,
-                    )?;
+                    let work = Flash::work(Piece {
+                        rows,
+                        heads,
+                        head_dim,
+                        kv_bytes: count * key_bytes,
+                        seen: seen_keys(length, rows, first..first + count),
+                        first: first == 0,
+                        last: first + count == length,
+                    });
+                    let work = work.costing(per_key * count as f64);
+                    recorder.dispatch(&self.kernels.flash.kernel, &params, &buffers, groups, work)?;
                     first += count;
                 }
                 Ok(())
@@ -576,22 +598,24 @@ impl TextDecoder {
                 let params =
                     [word(heads), word(kv_heads), cache.max_pages(), word(self.max_pieces), scale.to_bits()];
                 let buffers = [&b.q, &cache.k[n], &cache.v[n], &b.rows, &cache.page_table, &b.partial];
+                // All rows are taken to see as many keys as the longest: which are shorter is known on the device only.
                 let cost = (4 * rows * heads * head_dim * length) as f64;
+                let row_bytes = 4 * heads * head_dim;
+                // A piece's largest score, sum of weights and weighted values.
+                let piece_bytes = 4 * heads * (head_dim + 2);
+                let moved = rows * (length * key_bytes + row_bytes + pieces * piece_bytes);
+                let work = Work::new(4 * rows * heads * head_dim * length, moved).costing(cost);
                 let groups = [
                     word(pieces),
                     word(heads / heads_together(text.num_heads, text.num_kv_heads)),
                     word(rows),
                 ];
-                recorder.dispatch(&self.kernels.decode, &params, &buffers, groups, cost)?;
+                recorder.dispatch(&self.kernels.decode, &params, &buffers, groups, work)?;
                 let params = [word(heads), word(self.max_pieces)];
                 let buffers = [&b.partial, &b.rows, &b.attended];
-                recorder.dispatch(
-                    &self.kernels.reduce,
-                    &params,
-                    &buffers,
-                    [word(heads), word(rows), 1],
-                    cost / 64.0,
-                )
+                let moved = rows * (pieces * piece_bytes + row_bytes);
+                let work = Work::new(2 * rows * pieces * heads * head_dim, moved).costing(cost / 64.0);
+                recorder.dispatch(&self.kernels.reduce, &params, &buffers, [word(heads), word(rows), 1], work)
             }
         }
     }
@@ -601,7 +625,9 @@ impl TextDecoder {
     /// # Errors
     /// The device failed.
     pub fn head(&mut self, recorder: &mut Recorder, first: usize, rows: usize) -> Result<()> {
+        recorder.at(None, stages::NORM);
         self.norm(recorder, &self.final_norm, first, rows)?;
+        recorder.at(None, stages::HEAD);
         let head = self.head.as_ref().unwrap_or(&self.embedding);
         let b = &self.buffers;
         self.linear.record(recorder, head, &Product::new(&b.normed, &b.logits, rows))
@@ -638,6 +664,11 @@ pub fn heads_together(heads: usize, kv_heads: usize) -> usize {
     [4, 2].into_iter().find(|group| (heads / kv_heads).is_multiple_of(*group)).unwrap_or(1)
 }
 
+/// Pairs of one of the last `rows` of `length` tokens and a key of the range at or before it.
+fn seen_keys(length: usize, rows: usize, keys: std::ops::Range<usize>) -> usize {
+    (length - rows + 1..=length).map(|sees| sees.min(keys.end).saturating_sub(keys.start)).sum()
+}
+
 /// `[positions, head_dim / 2]` (cos, sin): the angle is position * theta^(-2k/head_dim), its product rounded
 /// to f32 as transformers does, the functions exact.
 fn rope_table(positions: usize, head_dim: usize, theta: f64) -> Vec<[f32; 2]> {
@@ -662,6 +693,15 @@ mod tests {
         assert_eq!(size_of::<RowInfo>(), 32);
         let row = RowInfo { token: 1, position: [2, 3, 4], index: 5, slot: 6, draws: 7, verify: 8 };
         assert_eq!(bytemuck::bytes_of(&row), bytemuck::cast_slice::<u32, u8>(&[1, 2, 3, 4, 5, 6, 7, 8]));
+    }
+
+    #[test]
+    fn a_row_sees_itself_and_what_is_before_it_in_each_piece_of_the_keys() {
+        // Rows 7, 8, 9 of ten: they see 8, 9, 10 keys.
+        assert_eq!(seen_keys(10, 3, 0..10), 27);
+        assert_eq!(seen_keys(10, 3, 0..8) + seen_keys(10, 3, 8..10), 27);
+        assert_eq!(seen_keys(10, 3, 8..10), 3);
+        assert_eq!(seen_keys(5, 5, 0..5), 15);
     }
 
     #[test]

@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use super::config::VisionConfig;
 use super::converted::ConvertedModel;
-use super::flash::Flash;
+use super::flash::{Flash, Piece};
 use super::linear::{Epilogue, Linear, Product, word};
 use super::picture_arena::PictureArena;
 use super::recipe::Recipe;
+use super::stages;
 use super::tensor_names::{
     PATCH_EMBED, PATCH_EMBED_BIAS, POSITION_TABLE, TensorKind, deepstack_merger, merger, vision_block,
 };
 use super::weights::{Matrix, Uploader, WeightFormat};
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::{Gpu, Kernel, KernelKey, Recorder};
+use crate::gpu::{Gpu, Kernel, KernelKey, Recorder, Work};
 
 #[derive(Debug)]
 struct Norm {
@@ -302,6 +303,7 @@ impl VisionTower {
     ) -> Result<()> {
         let (gh, gw) = (frame.gh, frame.gw);
         let patches = gh * gw;
+        recorder.begin_part(stages::VISION);
         self.embed_patches(recorder, frame, s)?;
         let quarter = self.config.head_dim() / 4;
         self.gpu.write(&s.turns, 0, bytemuck::cast_slice(&turns(gh.max(gw), quarter)));
@@ -309,9 +311,11 @@ impl VisionTower {
             progress(n, self.blocks.len())?;
             self.block(recorder, n, gh, gw, s)?;
             if let Some(level) = self.config.deepstack_indexes.iter().position(|&i| i == n) {
+                recorder.at(Some(n), stages::MERGER);
                 self.merge(recorder, Some(level), patches, arena, slot, s)?;
             }
         }
+        recorder.at(None, stages::MERGER);
         self.merge(recorder, None, patches, arena, slot, s)?;
         progress(self.blocks.len(), self.blocks.len())
     }
@@ -319,6 +323,7 @@ impl VisionTower {
     fn embed_patches(&mut self, recorder: &mut Recorder, frame: &Frame<'_>, s: &Scratch) -> Result<()> {
         let patches = frame.gh * frame.gw;
         let d = self.config.hidden_size;
+        recorder.at(None, stages::PATCHES);
         let mut first = 0;
         while first < patches {
             let count = self.chunk_patches().min(patches - first);
@@ -331,18 +336,15 @@ impl VisionTower {
             first += count;
         }
         let side = self.config.position_side();
+        recorder.at(None, stages::POSITIONS);
         let mut first = 0;
         while first < patches {
             let count = 32768.min(patches - first);
             let params = [word(d), word(side), word(frame.gh), word(frame.gw), word(first)];
             let groups = [word((d / 4).div_ceil(64)), word(count), 1];
-            recorder.dispatch(
-                &self.position,
-                &params,
-                &[&self.position_table, &s.x],
-                groups,
-                (count * d * 60) as f64,
-            )?;
+            // Four taps, each read once in all where patches are as dense as the table, and the stream read and written.
+            let work = Work::new(8 * count * d, 12 * count * d).costing((count * d * 60) as f64);
+            recorder.dispatch(&self.position, &params, &[&self.position_table, &s.x], groups, work)?;
             first += count;
         }
         Ok(())
@@ -364,13 +366,9 @@ impl VisionTower {
             let count = 32768.min(rows - first);
             let params = [word(width), LAYER_NORM_EPS.to_bits(), word(x_first + first), word(first)];
             let buffers = [x, &norm.weight, &norm.bias, y];
-            recorder.dispatch(
-                &self.layer_norm,
-                &params,
-                &buffers,
-                [word(count), 1, 1],
-                (count * width * 30) as f64,
-            )?;
+            let work = Work::new(8 * count * width, 4 * (2 * count * width + 2 * width));
+            let work = work.costing((count * width * 30) as f64);
+            recorder.dispatch(&self.layer_norm, &params, &buffers, [word(count), 1, 1], work)?;
             first += count;
         }
         Ok(())
@@ -380,7 +378,9 @@ impl VisionTower {
         let patches = gh * gw;
         let d = self.config.hidden_size;
         let block = &self.blocks[n];
+        recorder.at(Some(n), stages::NORM);
         self.norm(recorder, &block.norm1, &s.x, &s.normed, d, 0, patches)?;
+        recorder.at(Some(n), stages::QKV);
         for (w, y) in [(&block.q, &s.q), (&block.k, &s.k), (&block.v, &s.v)] {
             self.linear.record_many(recorder, w, &Product::new(&s.normed, y, patches))?;
         }
@@ -395,15 +395,14 @@ impl VisionTower {
             word(gw),
             word(gx),
         ];
-        recorder.dispatch(
-            &self.rope,
-            &params,
-            &[&s.turns, &s.q, &s.k],
-            [word(gx), word(gy), 1],
-            (pairs * 60) as f64,
-        )?;
+        // A pair of q and one of k are turned: six operations each, read and written.
+        let work = Work::new(12 * pairs, 32 * pairs).costing((pairs * 60) as f64);
+        recorder.at(Some(n), stages::ROPE);
+        recorder.dispatch(&self.rope, &params, &[&s.turns, &s.q, &s.k], [word(gx), word(gy), 1], work)?;
+        recorder.at(Some(n), stages::ATTENTION);
         self.attend(recorder, patches, s)?;
         let block = &self.blocks[n];
+        recorder.at(Some(n), stages::OUTPUT);
         self.linear.record_many(
             recorder,
             &block.proj,
@@ -413,12 +412,15 @@ impl VisionTower {
         while first < patches {
             let count = self.chunk_patches().min(patches - first);
             let block = &self.blocks[n];
+            recorder.at(Some(n), stages::NORM);
             self.norm(recorder, &block.norm2, &s.x, &s.normed, d, first, count)?;
+            recorder.at(Some(n), stages::UP);
             self.linear.record_many(
                 recorder,
                 &block.fc1,
                 &Product::new(&s.normed, &s.mlp, count).epilogue(Epilogue::GeluTanh),
             )?;
+            recorder.at(Some(n), stages::DOWN);
             let down = Product::new(&s.mlp, &s.x, count).accumulate().at(0, first);
             self.linear.record_many(recorder, &block.fc2, &down)?;
             first += count;
@@ -456,13 +458,17 @@ impl VisionTower {
                 let buffers = [&s.q, &s.k, &s.v, &s.normed, &s.state];
                 let row_groups = rows.div_ceil(self.attention.rows_in_workgroup);
                 let groups = [word(row_groups), word(heads), 1];
-                recorder.dispatch(
-                    &self.attention.kernel,
-                    &params,
-                    &buffers,
-                    groups,
-                    per_row_key * (rows * count) as f64,
-                )?;
+                let work = Flash::work(Piece {
+                    rows,
+                    heads,
+                    head_dim,
+                    kv_bytes: 8 * count * heads * head_dim,
+                    seen: rows * count,
+                    first: first == 0,
+                    last: first + count == patches,
+                });
+                let work = work.costing(per_row_key * (rows * count) as f64);
+                recorder.dispatch(&self.attention.kernel, &params, &buffers, groups, work)?;
                 first += count;
             }
             first_row += rows;

@@ -2,7 +2,7 @@
 //! one dispatch and in many, and decoding in pieces. Pages are shuffled, what is not to be read is NaN.
 
 use half::f16;
-use ocelli::gpu::{Gpu, KernelKey, Pacing, Recorder};
+use ocelli::gpu::{Gpu, KernelKey, Pacing, Recorder, Work};
 use ocelli::model::flash::Flash;
 use ocelli::model::kv_cache::KvFormat;
 use ocelli::model::text_decoder::{RowInfo, heads_together};
@@ -69,7 +69,7 @@ fn dense_attention_is_right_over_thousands_of_keys_however_it_is_divided() {
                     let params = [count, first_row, 2, 2, first as u32, keys as u32, 0, scale, flags];
                     let buffers = [&q_buffer, &k_buffer, &v_buffer, &o, &state];
                     let groups = [count.div_ceil(row_step as u32), 2, 1];
-                    recorder.dispatch(&kernel, &params, &buffers, groups, 1.0).unwrap();
+                    recorder.dispatch(&kernel, &params, &buffers, groups, Work::UNCOUNTED).unwrap();
                 }
                 recorder.finish().unwrap();
                 gpu.read_f32(&o, 3000 * heads * dim, 70 * heads * dim).unwrap()
@@ -213,7 +213,7 @@ fn paged_attention_is_right_over_a_long_cache_in_prefill_and_in_decoding() {
                 ];
                 let buffers = [&q_buffer, &cache.k, &cache.v, &o, &state, &row_buffer, &cache.table];
                 let groups = [rows.div_ceil(row_step) as u32, heads as u32, 1];
-                recorder.dispatch(&kernel, &params, &buffers, groups, 1.0).unwrap();
+                recorder.dispatch(&kernel, &params, &buffers, groups, Work::UNCOUNTED).unwrap();
             }
             recorder.finish().unwrap();
             gpu.read_f32(&o, 0, rows * heads * dim).unwrap()
@@ -240,9 +240,11 @@ fn paged_attention_is_right_over_a_long_cache_in_prefill_and_in_decoding() {
         let params = [heads as u32, kv_heads as u32, cache.max_pages as u32, max_pieces as u32, scale];
         let buffers = [&one_q, &cache.k, &cache.v, &one_row, &cache.table, &partial];
         let groups = [length.div_ceil(256) as u32, (heads / group) as u32, 1];
-        recorder.dispatch(&decode, &params, &buffers, groups, 1.0).unwrap();
+        recorder.dispatch(&decode, &params, &buffers, groups, Work::UNCOUNTED).unwrap();
         let params = [heads as u32, max_pieces as u32];
-        recorder.dispatch(&reduce, &params, &[&partial, &one_row, &o], [heads as u32, 1, 1], 1.0).unwrap();
+        recorder
+            .dispatch(&reduce, &params, &[&partial, &one_row, &o], [heads as u32, 1, 1], Work::UNCOUNTED)
+            .unwrap();
         recorder.finish().unwrap();
         let decoded = gpu.read_f32(&o, 0, heads * dim).unwrap();
 
@@ -314,7 +316,7 @@ fn an_int8_cache_holds_the_nearest_quants_of_the_keys_and_values_that_f32_holds(
             ];
             let buffers = [&row_buffer, &qkv, &norms, &turns, &table, &q, &k, &v];
             let groups = [all_heads as u32, rows as u32, 1];
-            recorder.dispatch(&kernel, &params, &buffers, groups, 1.0).unwrap();
+            recorder.dispatch(&kernel, &params, &buffers, groups, Work::UNCOUNTED).unwrap();
             recorder.finish().unwrap();
             [&q, &k, &v].map(|b| gpu.read_bytes(b, 0, b.size() as usize).unwrap())
         };

@@ -33,6 +33,7 @@ mod kernels;
 mod matrix_products;
 mod parity;
 mod played;
+mod profile;
 mod remote;
 mod sampling;
 mod screenshots;

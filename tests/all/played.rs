@@ -64,6 +64,18 @@ impl Backend for Played {
     }
 
     fn unload(&mut self) {}
+
+    fn set_profiling(&mut self, _: bool) -> Receiver<Result<()>> {
+        channel().1
+    }
+
+    fn profile(&mut self) -> Receiver<Result<ocelli::gpu::ProfileReport>> {
+        channel().1
+    }
+
+    fn ceilings(&mut self) -> Receiver<Result<ocelli::gpu::Ceilings>> {
+        channel().1
+    }
 }
 
 /// A window and the engine it believes in.

@@ -16,7 +16,9 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use ocelli::app::costs::Plots;
 use ocelli::app::models::Models;
 use ocelli::app::texts::{Language, set_language};
-use ocelli::app::{AnswerDetails, Draft, ModelState, Places, Preferences, Sample, State, WindowApp, details};
+use ocelli::app::{
+    AnswerDetails, Draft, ModelState, Outcome, Places, Preferences, Sample, State, WindowApp, details,
+};
 use ocelli::costs::colour::Metric;
 use ocelli::engine::Engine;
 use ocelli::model::builtin;
@@ -316,10 +318,33 @@ fn costs(stage: &mut Stage) {
     stage.click("Plots");
     stage.shoot("costs-plots");
     stage.theme(Theme::Light);
-    set_language(&stage.harness.ctx, Language::German);
     stage.harness.state_mut().choose_plot(Plots::Parts);
+    set_language(&stage.harness.ctx, Language::German);
     stage.shoot("costs-parts-german");
     set_language(&stage.harness.ctx, Language::English);
+
+    stage.harness.run_steps(2);
+    stage.click("Inside");
+    stage.wait_until("a look inside", |state| {
+        state.looking.as_ref().is_some_and(|looking| matches!(looking.outcome, Outcome::There(_)))
+    });
+    stage.shoot("costs-inside");
+
+    stage.click("Kernels");
+    stage.click("Profile mode");
+    stage.wait_until("profile mode", |state| state.profiling.is_on);
+    stage.ask("Give the box of the blue star.");
+    stage.wait_until("a profile", |state| {
+        state
+            .profiling
+            .report
+            .as_ref()
+            .is_some_and(|report| report.parts.iter().any(|part| part.part == "decode"))
+    });
+    stage.theme(Theme::Dark);
+    stage.shoot_fine("costs-kernels");
+    stage.theme(Theme::Light);
+    stage.click("Profile mode");
 }
 
 #[test]

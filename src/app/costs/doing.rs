@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use egui::Context;
 
@@ -17,6 +17,8 @@ use crate::costs::Costs;
 use crate::costs::write::Form;
 use crate::error::{Error, Result};
 
+/// A profile on the screen is asked for again after this.
+const PROFILE_AGAIN: Duration = Duration::from_millis(750);
 const WRITING: &str = "writing what it cost";
 
 /// Files that are being written.
@@ -84,6 +86,12 @@ impl WindowApp {
                 view.answer = None;
                 self.scroll_to = Some(ScrollTo::End);
             }
+            CostsCommand::Profile(on) => self.state.set_profiling(on, &mut *self.backend),
+            CostsCommand::WantProfile => {
+                self.state.want_profile(&mut *self.backend, Instant::now());
+                ctx.request_repaint_after(PROFILE_AGAIN);
+            }
+            CostsCommand::Measure => self.state.measure_ceilings(&mut *self.backend),
             CostsCommand::LookInside(answer, token) => {
                 self.state.look_inside(answer, token, &mut *self.backend);
             }

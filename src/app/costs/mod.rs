@@ -2,6 +2,7 @@
 
 mod doing;
 mod inside_ui;
+mod kernels_ui;
 mod panel_ui;
 mod plots_ui;
 pub mod timeline;

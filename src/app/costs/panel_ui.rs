@@ -3,6 +3,7 @@
 use egui::{ComboBox, RichText, Ui};
 
 use super::inside_ui::inside_ui;
+use super::kernels_ui::kernels_ui;
 use super::plots_ui::plots_ui;
 use super::timeline_ui::timeline_ui;
 use super::token_card::{card_ui, milliseconds};
@@ -78,6 +79,10 @@ pub(in crate::app) fn panel_ui(
             .or_else(|| state.chat.shown().filter(|e| e.role == Role::Assistant).last().map(|e| e.id))
     });
     let open = header_ui(ui, state, view, answer, &all, t, commands);
+    if view.page == Page::Kernels {
+        kernels_ui(ui, state, view, t, commands);
+        return open;
+    }
     let Some(answer) = answer else {
         ui.centered_and_justified(|ui| ui.weak(t.no_costs_yet));
         return open;
@@ -150,8 +155,12 @@ fn header_ui(
 ) -> bool {
     let mut open = true;
     ui.horizontal(|ui| {
-        let pages =
-            [(Page::Timeline, t.page_timeline), (Page::Plots, t.page_plots), (Page::Inside, t.page_inside)];
+        let pages = [
+            (Page::Timeline, t.page_timeline),
+            (Page::Plots, t.page_plots),
+            (Page::Kernels, t.page_kernels),
+            (Page::Inside, t.page_inside),
+        ];
         for (page, name) in pages {
             ui.selectable_value(&mut view.page, page, name);
         }
@@ -168,6 +177,13 @@ fn header_ui(
                     ui.selectable_value(&mut view.plot, plot, names(plot));
                 }
             });
+            let profiling = &state.profiling;
+            if view.plot == Plots::Latency && profiling.ceilings.is_none() && state.model_info().is_some() {
+                let measure = style::quiet_button(ui, t.measure, t.measure_hint, !profiling.is_measuring());
+                if measure.clicked() {
+                    commands.push(CostsCommand::Measure);
+                }
+            }
             let beside = view.beside.filter(|id| Some(*id) != answer);
             let shown = beside.map_or(t.beside_none.to_owned(), |id| answer_name(state, id, t));
             combo(ui, "beside", t.beside, &shown, |ui| {

@@ -8,6 +8,7 @@ use crate::chat::tree::MessageId;
 use crate::costs::Costs;
 use crate::costs::colour::Metric;
 use crate::costs::write::{Form, Plot};
+use crate::gpu::GroupBy;
 
 /// A page of the panel of costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +40,12 @@ pub enum CostsCommand {
         /// The token to go on with.
         id: u32,
     },
+    /// Time each kernel, or no more.
+    Profile(bool),
+    /// The profile is on the screen.
+    WantProfile,
+    /// Measure the device's limits.
+    Measure,
     /// Look into this token.
     LookInside(MessageId, usize),
     /// Choose a file for what these answers cost.
@@ -78,6 +85,12 @@ pub struct CostsView {
     pub head: Option<usize>,
     /// Attention averaged, and of what.
     pub(super) weights: Option<(WeightsOf, Vec<f32>)>,
+    /// The part whose kernels are listed.
+    pub(super) part: String,
+    /// What they are put together by.
+    pub(super) group: GroupBy,
+    /// What they are sorted by.
+    pub(super) sort: SortBy,
     /// The lanes.
     pub(super) timeline: Timeline,
     /// The coloured texts.
@@ -88,6 +101,24 @@ pub struct CostsView {
 
 /// The answer, the token, the layer and the head that weights are of.
 type WeightsOf = (MessageId, usize, Option<usize>, Option<usize>);
+
+/// What a table of kernels is sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SortBy {
+    /// As they come.
+    Order,
+    /// Time.
+    #[default]
+    Ms,
+    /// Dispatches.
+    Count,
+    /// Bytes a second.
+    GbS,
+    /// Operations a second.
+    GflopS,
+    /// The share of what the device could do.
+    Roofline,
+}
 
 /// A plot on the page of plots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -79,6 +79,19 @@ impl Shelf {
         self.version += 1;
     }
 
+    /// The device's bandwidth was measured: it is that of the answers that ran on it before, too.
+    pub(super) fn bandwidth_is(&mut self, gb_s: f32, adapter: &str) {
+        self.bandwidth_gb_s = Some(gb_s);
+        for all in self.known.values_mut() {
+            if all.iter().any(|costs| costs.adapter == adapter && costs.bandwidth_gb_s.is_none()) {
+                for costs in Arc::make_mut(all).iter_mut().filter(|costs| costs.adapter == adapter) {
+                    costs.bandwidth_gb_s.get_or_insert(gb_s);
+                }
+            }
+        }
+        self.version += 1;
+    }
+
     fn forget(&mut self, shown: &[MessageId]) {
         let tokens = |all: &[Costs]| all.iter().map(|costs| costs.tokens.len()).sum::<usize>();
         let mut sum: usize = self.known.values().map(|costs| tokens(costs)).sum();

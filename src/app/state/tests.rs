@@ -48,6 +48,18 @@ impl Backend for Script {
     }
 
     fn unload(&mut self) {}
+
+    fn set_profiling(&mut self, _: bool) -> Receiver<Result<()>> {
+        channel().1
+    }
+
+    fn profile(&mut self) -> Receiver<Result<crate::gpu::ProfileReport>> {
+        channel().1
+    }
+
+    fn ceilings(&mut self) -> Receiver<Result<crate::gpu::Ceilings>> {
+        channel().1
+    }
 }
 
 impl Script {

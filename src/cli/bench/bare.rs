@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use super::Bench;
+use crate::cli::workload::Workload;
 use crate::error::Result;
 use crate::gpu::Recorder;
 use crate::model::linear::{Linear, Product};
 use crate::model::weights::Matrix;
 
-impl Bench<'_> {
+impl Workload<'_> {
     /// Seconds for `rows` rows through every matrix of a decode step.
     pub(super) fn bare_decode(&mut self, rows: usize) -> Result<f64> {
         let (body, head) = self.model.text.matrices();

@@ -1,6 +1,7 @@
 //! `bench --sweep`: how speed changes with the context, the prompt, the batch and the picture.
 
-use super::{Bench, BenchArgs, patches};
+use super::BenchArgs;
+use crate::cli::workload::{Workload, patches};
 use crate::cli::{print, print_json, say};
 use crate::error::Result;
 use crate::model::kv_cache::PAGE_TOKENS;
@@ -26,7 +27,7 @@ const SIDES: [usize; 5] = [224, 448, 768, 1024, 1792];
 /// Context of the steps that the batches are compared at.
 const BATCH_CONTEXT: usize = 128;
 
-impl Bench<'_> {
+impl Workload<'_> {
     /// Measures what fits into the context made room for, prints it as it comes, and returns it.
     pub(super) fn sweep(&mut self, args: &BenchArgs) -> Result<Vec<Point>> {
         let (steps, json) = (args.new_tokens, args.json);
@@ -97,7 +98,7 @@ impl Bench<'_> {
         }
         // The first step compiles the kernels of this batch.
         self.decode(slots, context, 1)?;
-        self.decode(slots, context + 1, steps)
+        self.decode(slots, context + 1, steps).map(|decoded| decoded.secs)
     }
 }
 
