@@ -5,12 +5,14 @@ mod look_inside;
 mod prefill;
 mod profiling;
 mod steps;
+mod warming;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use self::steps::Steps;
+use self::warming::Warming;
 use super::api::{
     AnswerEvent, Cancel, LoadEvent, LoadRequest, ModelInfo, PromptPreview, Request, Speculation, StopReason,
 };
@@ -29,6 +31,7 @@ use crate::model::linear::MAX_BATCH;
 use crate::model::loaded::{LoadedModel, MemoryPlan};
 use crate::model::sampler::Sampler;
 use crate::model::source::ModelSource;
+use crate::model::text_decoder::TextDecoder;
 
 /// A loaded model and everything that belongs to it.
 struct Running {
@@ -42,6 +45,8 @@ struct Running {
     /// For what is only timed.
     times_ring: ReadbackRing,
     next_id: u64,
+    /// Ends with the model.
+    _warming: Warming,
 }
 
 /// The engine's state.
@@ -168,6 +173,7 @@ impl Core {
             preprocessors: front_end.preprocessors,
             notes: source.notes,
         };
+        let later = TextDecoder::later_kernel_keys(&self.gpu, model.recipe);
         let mut running = Running {
             pool: PagePool::new(model.cache.pages),
             prefixes: PrefixCache::default(),
@@ -178,6 +184,7 @@ impl Core {
             front_end: Arc::new(front_end),
             model,
             next_id: 0,
+            _warming: Warming::begin(&self.gpu, later),
         };
         if self.profiling {
             running.set_profiling(true)?;

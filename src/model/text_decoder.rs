@@ -277,6 +277,18 @@ impl TextDecoder {
         keys
     }
 
+    /// Kernels that are wanted later: by steps of several rows, which several sessions have, or guesses to verify.
+    #[must_use]
+    pub fn later_kernel_keys(gpu: &Gpu, recipe: Recipe) -> Vec<KernelKey> {
+        let body = WeightFormat::of_storage(recipe.storage(TensorKind::Body));
+        let head = WeightFormat::of_storage(recipe.storage(TensorKind::Head));
+        let of_batch = |batch| {
+            let products = [(body, Epilogue::None), (body, Epilogue::SwiGlu), (head, Epilogue::None)];
+            products.map(|(format, epilogue)| Linear::key(gpu, format, epilogue, batch))
+        };
+        [2, 8, 4].into_iter().flat_map(of_batch).collect()
+    }
+
     /// Bytes of everything but weights that loading makes: activations, the rotary table, logits.
     #[must_use]
     pub fn working_bytes(text: &TextConfig, max_rows: usize, context: usize) -> usize {

@@ -333,6 +333,8 @@ fn costs(stage: &mut Stage) {
     stage.click("Kernels");
     stage.click("Profile mode");
     stage.wait_until("profile mode", |state| state.profiling.is_on);
+    stage.harness.get_by_label("Question").focus();
+    stage.harness.run_steps(2);
     stage.ask("Give the box of the blue star.");
     stage.wait_until("a profile", |state| {
         state

@@ -143,7 +143,7 @@ fn picture_ui(
     let (rect, response) = ui.allocate_exact_size(vec2(width, height) * scale, Sense::hover());
     if let Some(texture) = hash.and_then(|hash| pictures.small(&hash)) {
         let uv = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
-        ui.painter().image(texture.id(), rect, uv, Color32::from_gray(150));
+        ui.painter().image(texture.id(), rect, uv, Color32::from_gray(200));
     } else {
         ui.painter().rect_filled(rect, 0.0, ui.visuals().extreme_bg_color);
     }
@@ -154,12 +154,13 @@ fn picture_ui(
             (0..map.frames).map(|frame| map.frame(frame).get(cell).copied().unwrap_or(0.0)).sum::<f32>()
         })
         .collect();
-    let highest = mean.iter().copied().fold(0.0f32, f32::max).max(1e-9);
+    let (lowest, highest) = mean.iter().fold((f32::INFINITY, 0f32), |(a, b), w| (a.min(*w), b.max(*w)));
     let size = vec2(rect.width() / place.cols as f32, rect.height() / place.rows as f32);
     for (cell, weight) in mean.iter().enumerate() {
         let at = vec2((cell % place.cols) as f32 * size.x, (cell / place.cols) as f32 * size.y);
-        let strength = weight / highest;
-        let colour = Color32::from_rgba_unmultiplied(255, 160, 0, (strength.sqrt() * 205.0) as u8);
+        let strength = (weight - lowest) / (highest - lowest).max(1e-12);
+        // Red shows on most pictures; what is attended to little stays as it is.
+        let colour = Color32::from_rgba_unmultiplied(225, 30, 60, (strength.powf(0.8) * 200.0) as u8);
         ui.painter().rect_filled(Rect::from_min_size(rect.min + at, size), 0.0, colour);
     }
     response.widget_info(|| WidgetInfo::labeled(egui::Role::Image, true, &words));

@@ -1,7 +1,7 @@
 //! Room `app`: draws time by kernel: the switch of profile mode, a table to sort, and the roofline.
 
 use egui::{ComboBox, Grid, Label, Rect, RichText, ScrollArea, Ui, UiBuilder, WidgetInfo, pos2, vec2};
-use egui_plot::{GridInput, GridMark, Legend, Line, MarkerShape, Plot, PlotPoints, Points, Text};
+use egui_plot::{GridInput, GridMark, HoverPosition, Line, MarkerShape, Plot, PlotPoints, Points, Text};
 
 use super::token_card::milliseconds;
 use super::view::{CostsCommand, CostsView, SortBy};
@@ -9,6 +9,8 @@ use crate::app::state::State;
 use crate::app::texts::{Texts, figure, fill};
 use crate::gpu::{Bound, Ceilings, Group, GroupBy, METHOD, ProfileReport, Totals};
 
+/// Dots with words beside them, at most; of more, each says what it is when it is pointed at.
+const MOST_LABELS: usize = 16;
 /// Share of the page that the table takes.
 const TABLE: f32 = 0.62;
 
@@ -49,9 +51,9 @@ pub(super) fn kernels_ui(
                 GroupBy::Kernel => t.by_kernel,
                 GroupBy::Layer => t.by_layer,
             };
-            combo(ui, t.profile_by, names(view.group), |ui| {
+            combo(ui, t.profile_by, names(view.group.0), |ui| {
                 for by in [GroupBy::Kind, GroupBy::Kernel, GroupBy::Layer] {
-                    ui.selectable_value(&mut view.group, by, names(by));
+                    ui.selectable_value(&mut view.group.0, by, names(by));
                 }
             });
         }
@@ -73,7 +75,7 @@ pub(super) fn kernels_ui(
     let whole = ui.available_rect_before_wrap();
     let width = if report.ceilings.is_some() { whole.width() * TABLE } else { whole.width() };
     let table = Rect::from_min_size(whole.min, vec2(width - 8.0, whole.height()));
-    let mut groups = report.groups(&view.part, view.group);
+    let mut groups = report.groups(&view.part, view.group.0);
     let all_ms = report.totals(&view.part).ms;
     sort(&mut groups, view.sort, report.ceilings.as_ref());
     ui.scope_builder(UiBuilder::new().id_salt("kernel table").max_rect(table), |ui| {
@@ -229,8 +231,8 @@ fn roofline_ui(ui: &mut Ui, groups: &[Group], ceilings: &Ceilings, t: &Texts) {
             ("bandwidth", &figure(&format!("{bandwidth:.1}"))),
         ],
     );
+    ui.add(Label::new(RichText::new(&words).small().weak()).truncate());
     Plot::new("roofline")
-        .legend(Legend::default().position(egui_plot::Corner::RightBottom))
         .x_axis_label(t.axis_intensity)
         .y_axis_label("GFLOP/s")
         .x_grid_spacer(spacer)
@@ -238,11 +240,19 @@ fn roofline_ui(ui: &mut Ui, groups: &[Group], ceilings: &Ceilings, t: &Texts) {
         .x_axis_formatter(power)
         .y_axis_formatter(power)
         .allow_scroll(false)
+        .label_formatter(|at| match at {
+            HoverPosition::NearDataPoint { plot_name, .. } => Some((*plot_name).to_owned()),
+            HoverPosition::Elsewhere { .. } => None,
+        })
         .show(ui, |plot| {
             plot.line(Line::new(words, PlotPoints::from(roof)).color(strong).width(1.5));
+            let few = dots.len() <= MOST_LABELS;
             for (name, at) in dots {
                 let dot = Points::new(name.clone(), PlotPoints::from(vec![at]));
                 plot.points(dot.radius(4.0).shape(MarkerShape::Circle).color(colour));
+                if !few {
+                    continue;
+                }
                 let label = RichText::new(name.chars().take(16).collect::<String>()).small();
                 let place = egui_plot::PlotPoint::new(at[0], at[1] + 0.06);
                 plot.text(Text::new("", place, label).color(strong).anchor(egui::Align2::CENTER_BOTTOM));

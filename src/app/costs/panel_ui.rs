@@ -23,6 +23,8 @@ use crate::costs::{Costs, Figures};
 
 /// Width of the column of the chosen token, points.
 const CARD: f32 = 270.0;
+/// Width of the legend of colours, points.
+const LEGEND: f32 = 280.0;
 /// Tokens of a name that an answer is told by.
 const NAME_CHARS: usize = 40;
 
@@ -211,11 +213,12 @@ fn header_ui(
                     ui.selectable_value(&mut view.metric, Some(metric), metric_name(metric, t));
                 }
             });
-            if let (Some(metric), Some(answer)) = (view.metric, answer) {
+            let is_room = ui.available_width() > LEGEND;
+            if let (Some(metric), Some(answer)) = (view.metric.filter(|_| is_room), answer) {
                 // From the left, as it is read.
                 let pieces = state.costs_of(answer);
                 ui.allocate_ui_with_layout(
-                    egui::vec2(260.0, 16.0),
+                    egui::vec2(LEGEND - 20.0, 16.0),
                     egui::Layout::left_to_right(egui::Align::Center),
                     |ui| legend_ui(ui, &Scale::over(metric, &pieces), t),
                 );

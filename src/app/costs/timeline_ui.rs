@@ -1,8 +1,8 @@
 //! Room `app`: draws the lanes of answers over time, with the mouse and the keyboard to move in them.
 
 use egui::{
-    Align2, Color32, FontId, Key, Modifiers, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo,
-    pos2, vec2,
+    Align2, Color32, FontId, Id, Key, Modifiers, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui,
+    WidgetInfo, pos2, vec2,
 };
 
 use super::timeline::{Bar, Lane, What};
@@ -76,7 +76,9 @@ pub(super) fn timeline_ui(
     t: &Texts,
 ) {
     view.timeline.take(answers, version);
-    let (whole, response) = ui.allocate_exact_size(ui.available_size(), Sense::click_and_drag());
+    let (whole, _) = ui.allocate_exact_size(ui.available_size(), Sense::hover());
+    // An id of its own: what is drawn beside it must not take the keyboard away.
+    let response = ui.interact(whole, Id::unique("costs timeline"), Sense::click_and_drag());
     let pieces = answers.iter().find(|(id, _)| *id == chosen).map(|(_, pieces)| pieces.as_slice());
     let pieces = pieces.unwrap_or_default();
     let tokens = count(pieces);

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use egui::text::{LayoutJob, TextFormat};
 use egui::{
-    Color32, EventFilter, FontSelection, Galley, Key, Modifiers, Pos2, Rect, Response, Role, Sense, Stroke,
-    StrokeKind, TextStyle, Ui, WidgetInfo, pos2, vec2,
+    Color32, EventFilter, FontSelection, Galley, Id, Key, Modifiers, Pos2, Rect, Response, Role, Sense,
+    Stroke, StrokeKind, TextStyle, Ui, WidgetInfo, pos2, vec2,
 };
 
 use super::token_card;
@@ -181,15 +181,17 @@ fn block_ui(
     }
     starts.push(chars);
     let galley = ui.painter().layout_job(job);
-    let (rect, response) =
-        ui.allocate_exact_size(vec2(ui.available_width(), galley.rect.height()), Sense::click());
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), galley.rect.height()), Sense::hover());
+    // The keyboard stays with the answer while the chosen token moves from block to block.
+    let id = Id::unique(("tokens", answer, tokens.start));
+    let response = ui.interact(rect, id, Sense::click());
     ui.painter().galley(rect.min, galley.clone(), colour);
     let name = fill(t.tokens_named, &[("n", &tokens.len())]);
     response.widget_info(|| WidgetInfo::labeled(Role::Paragraph, true, &name));
     let outline = |from: usize, to: usize, stroke: Stroke| {
         for rect in rects(&galley, starts[from]..starts[to]) {
             let rect = rect.translate(rect_offset(&response));
-            ui.painter().rect_stroke(rect.expand(0.5), 2.0, stroke, StrokeKind::Outside);
+            ui.painter().rect_stroke(rect, 1.0, stroke, StrokeKind::Middle);
         }
     };
     let strong = ui.visuals().strong_text_color();
@@ -207,7 +209,7 @@ fn block_ui(
         }
         if let Some(pinned) = view.pinned.filter(|pinned| tokens.contains(pinned)) {
             let local = pinned - tokens.start;
-            outline(local, local + 1, Stroke::new(1.8, strong));
+            outline(local, local + 1, Stroke::new(1.4, strong));
             if std::mem::take(&mut view.reveal)
                 && let Some(first) = rects(&galley, starts[local]..starts[local + 1]).first()
             {

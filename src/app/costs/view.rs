@@ -88,7 +88,7 @@ pub struct CostsView {
     /// The part whose kernels are listed.
     pub(super) part: String,
     /// What they are put together by.
-    pub(super) group: GroupBy,
+    pub(super) group: Grouping,
     /// What they are sorted by.
     pub(super) sort: SortBy,
     /// The lanes.
@@ -101,6 +101,16 @@ pub struct CostsView {
 
 /// The answer, the token, the layer and the head that weights are of.
 type WeightsOf = (MessageId, usize, Option<usize>, Option<usize>);
+
+/// What kernels are put together by: what they compute, unless it is chosen otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grouping(pub GroupBy);
+
+impl Default for Grouping {
+    fn default() -> Self {
+        Self(GroupBy::Kind)
+    }
+}
 
 /// What a table of kernels is sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
