@@ -672,6 +672,7 @@ texts! {
     measure_hint: "Measures what the device can do, for a second or two: then the floor below which no token can be is drawn", "Misst ein, zwei Sekunden lang, was das Gerät kann: Dann ist die Grenze zu sehen, unter der kein Token sein kann";
     profile_mode: "Profile mode", "Profilmodus";
     profile_slows: "Each kernel is timed on its own, which slows answers down", "Jeder Kernel wird einzeln gemessen, das bremst Antworten";
+    profile_switching: "Measuring what the device can do…", "Misst, was das Gerät kann …";
     profile_off: "Times each kernel on its own; answers are slower meanwhile and say the same", "Misst jeden Kernel einzeln; Antworten sind solange langsamer und sagen dasselbe";
     profile_none: "Switch profile mode on and ask something", "Schalten Sie den Profilmodus ein und fragen Sie etwas";
     profile_ask: "Ask something: its kernels are listed here", "Fragen Sie etwas: Seine Kernel stehen dann hier";

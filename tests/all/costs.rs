@@ -4,10 +4,11 @@
 use std::fs;
 use std::time::Instant;
 
+use ocelli::chat::message::{Message, Role};
 use ocelli::clock;
 use ocelli::costs::{About, Costs, Ledger, Part, Times, parts};
 use ocelli::engine::{AnswerEvent, Engine, LoadEvent, LoadRequest, ModelInfo, Request, Speculation};
-use ocelli::gpu::Pacing;
+use ocelli::gpu::{Gpu, GpuOptions, Pacing};
 use ocelli::model::builtin;
 use ocelli::model::loaded::LoadOptions;
 use ocelli::model::recipe::Recipe;
@@ -272,4 +273,59 @@ fn generate_writes_what_every_token_cost() {
     }
     let wrong = place.run(&["generate", "--model", model, "--trace-out", "x.txt", "Hello"]);
     assert!(wrong.status != Some(0) && wrong.stderr.contains(".csv"), "{}", wrong.stderr);
+}
+
+/// How much recording costs: decoding with it and, on a device without timestamps and with nobody who gathers, without, in turn.
+/// `OCELLI_TEST_MODEL` names the model, `OCELLI_TEST_PAIRS` how many times.
+#[test]
+#[ignore = "a measurement, for docs/measurements.md"]
+fn recording_costs_little() {
+    let folder = std::env::var("OCELLI_TEST_MODEL").unwrap_or_else(|_| builtin::NAME.into());
+    let number = |name: &str, usual: usize| {
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+    };
+    let (pairs, tokens) = (number("OCELLI_TEST_PAIRS", 15), number("OCELLI_TEST_TOKENS", 100));
+    let open = |without_timestamps: bool| {
+        let options = GpuOptions { without_timestamps, ..GpuOptions::default() };
+        let engine = Engine::start(Gpu::new(&options).unwrap(), Arc::new(|| {})).unwrap();
+        let options = LoadOptions { context: 1024, ..LoadOptions::default() };
+        let load = engine.load(LoadRequest { folder: folder.clone().into(), recipe: None, options });
+        match load.events.iter().last().unwrap() {
+            LoadEvent::Loaded(info) => (engine, *info),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (with, without) = (open(false), open(true));
+    let run = |(engine, info): &(Engine, ModelInfo), gathers: bool| {
+        let messages = vec![Message::text(Role::User, "Tell me about a red circle and a blue star")];
+        let request = Request {
+            max_tokens: Some(tokens),
+            ignore_end: true,
+            speculation: Speculation::Off,
+            ..Request::new(messages)
+        };
+        let mut ledger = gathers.then(|| Ledger::new(About::from(info), Instant::now(), 0));
+        let answer = engine.ask(request);
+        for event in &answer.events {
+            if let Some(ledger) = &mut ledger {
+                ledger.see(&event);
+            }
+            if let AnswerEvent::Finished(summary) = event {
+                return summary.decode_tok_s();
+            }
+        }
+        panic!("no end");
+    };
+    run(&with, true);
+    run(&without, false);
+    let mut ratios: Vec<f64> = (0..pairs)
+        .map(|n| {
+            let first = if n % 2 == 0 { run(&with, true) } else { 0.0 };
+            let plain = run(&without, false);
+            let recorded = if n % 2 == 0 { first } else { run(&with, true) };
+            recorded / plain
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    println!("speed with recording over without: median {:.4} of {ratios:.3?}", ratios[ratios.len() / 2]);
 }

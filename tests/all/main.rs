@@ -19,6 +19,7 @@ mod checkpoints;
 mod commands;
 mod compare;
 mod costs;
+mod costs_window;
 mod demo;
 mod dragging;
 mod end_to_end;

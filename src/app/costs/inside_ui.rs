@@ -44,12 +44,7 @@ pub(super) fn inside_ui(
     };
     match &looking.outcome {
         Outcome::Running(_) => {
-            ui.centered_and_justified(|ui| {
-                ui.horizontal(|ui| {
-                    ui.spinner();
-                    ui.weak(t.inside_running);
-                });
-            });
+            ui.centered_and_justified(|ui| ui.weak(t.inside_running));
         }
         Outcome::Failed(error) => {
             ui.add_space(8.0);

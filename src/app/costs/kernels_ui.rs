@@ -37,9 +37,6 @@ pub(super) fn kernels_ui(
         if switch.on_hover_text(METHOD).changed() {
             commands.push(CostsCommand::Profile(on));
         }
-        if profiling.is_busy() {
-            ui.spinner();
-        }
         if !parts.is_empty() {
             combo(ui, t.profile_part, &view.part.clone(), |ui| {
                 for part in &parts {
@@ -57,7 +54,11 @@ pub(super) fn kernels_ui(
                 }
             });
         }
-        let note = if profiling.is_on { t.profile_slows } else { t.profile_off };
+        let note = match profiling.is_on {
+            _ if profiling.is_busy() => t.profile_switching,
+            true => t.profile_slows,
+            false => t.profile_off,
+        };
         ui.add(Label::new(RichText::new(note).small().weak()).truncate()).on_hover_text(METHOD);
     });
     if let Some(error) = &profiling.error {
@@ -215,7 +216,7 @@ fn roofline_ui(ui: &mut Ui, groups: &[Group], ceilings: &Ceilings, t: &Texts) {
         [most, peak.log10()],
     ];
     let spacer = |input: GridInput| -> Vec<GridMark> {
-        let (from, to) = (input.bounds.0.floor() as i32, input.bounds.1.ceil() as i32);
+        let (from, to) = (input.bounds.0.ceil() as i32, input.bounds.1.floor() as i32);
         (from..=to.min(from + 40)).map(|n| GridMark { value: f64::from(n), step_size: 1.0 }).collect()
     };
     let power = |mark: GridMark, _: &std::ops::RangeInclusive<f64>| {

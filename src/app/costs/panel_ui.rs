@@ -17,14 +17,17 @@ use crate::app::style;
 use crate::app::texts::{Texts, figure, fill, texts};
 use crate::chat::message::Role;
 use crate::chat::tree::MessageId;
-use crate::costs::colour::{Metric, Scale};
+use crate::costs::colour::Metric;
 use crate::costs::write::Form;
 use crate::costs::{Costs, Figures};
 
-/// Width of the column of the chosen token, points.
-const CARD: f32 = 270.0;
+/// Width of the column of the chosen token, points: of a wide panel, and of a narrow one.
+const CARD: f32 = 450.0;
+const NARROW_CARD: f32 = 230.0;
+/// A panel of this width is wide, points.
+const WIDE: f32 = 900.0;
 /// Width of the legend of colours, points.
-const LEGEND: f32 = 280.0;
+const LEGEND: f32 = 215.0;
 /// Tokens of a name that an answer is told by.
 const NAME_CHARS: usize = 40;
 
@@ -80,7 +83,7 @@ pub(in crate::app) fn panel_ui(
             .message_under_way()
             .or_else(|| state.chat.shown().filter(|e| e.role == Role::Assistant).last().map(|e| e.id))
     });
-    let open = header_ui(ui, state, view, answer, &all, t, commands);
+    let open = header_ui(ui, state, view, answer, t, commands);
     if view.page == Page::Kernels {
         kernels_ui(ui, state, view, t, commands);
         return open;
@@ -97,7 +100,12 @@ pub(in crate::app) fn panel_ui(
     }
     view.look_at(answer);
     if matches!(view.page, Page::Timeline | Page::Plots) {
-        figures_ui(ui, &pieces, view, t);
+        ui.horizontal(|ui| {
+            page_ui(ui, state, view, answer, &all, t, commands);
+            if let Some(figures) = figures(&pieces, answer, state.shelf.version, view) {
+                figures_ui(ui, &figures, view, t);
+            }
+        });
     }
     let mut rest = ui.available_rect_before_wrap();
     let chosen = view.pinned.and_then(|token| nth(&pieces, token).map(|found| (token, found)));
@@ -105,7 +113,8 @@ pub(in crate::app) fn panel_ui(
         let obstacle = state.cannot_ask().map(|obstacle| obstacle_text(obstacle, t));
         let can = obstacle.map_or(Ok(()), Err);
         let whole = ui.available_rect_before_wrap();
-        let card = egui::Rect::from_min_max(egui::pos2(whole.right() - CARD, whole.top()), whole.max);
+        let width = if whole.width() > WIDE { CARD } else { NARROW_CARD };
+        let card = egui::Rect::from_min_max(egui::pos2(whole.right() - width, whole.top()), whole.max);
         ui.scope_builder(egui::UiBuilder::new().max_rect(card.shrink2(egui::vec2(8.0, 0.0))), |ui| {
             ui.set_clip_rect(card.intersect(ui.clip_rect()));
             card_ui(ui, answer, token, costs, n, can, t, commands);
@@ -151,7 +160,6 @@ fn header_ui(
     state: &State,
     view: &mut CostsView,
     answer: Option<MessageId>,
-    all: &[MessageId],
     t: &Texts,
     commands: &mut Vec<CostsCommand>,
 ) -> bool {
@@ -165,41 +173,6 @@ fn header_ui(
         ];
         for (page, name) in pages {
             ui.selectable_value(&mut view.page, page, name);
-        }
-        ui.separator();
-        if view.page == Page::Plots {
-            let names = |plot| match plot {
-                Plots::Latency => t.plot_latency,
-                Plots::Histogram => t.plot_histogram,
-                Plots::Rate => t.plot_rate,
-                Plots::Parts => t.plot_parts,
-            };
-            combo(ui, "plot", t.plot_which, names(view.plot), |ui| {
-                for plot in Plots::ALL {
-                    ui.selectable_value(&mut view.plot, plot, names(plot));
-                }
-            });
-            let profiling = &state.profiling;
-            if view.plot == Plots::Latency && profiling.ceilings.is_none() && state.model_info().is_some() {
-                let measure = style::quiet_button(ui, t.measure, t.measure_hint, !profiling.is_measuring());
-                if measure.clicked() {
-                    commands.push(CostsCommand::Measure);
-                }
-            }
-            let beside = view.beside.filter(|id| Some(*id) != answer);
-            let shown = beside.map_or(t.beside_none.to_owned(), |id| answer_name(state, id, t));
-            combo(ui, "beside", t.beside, &shown, |ui| {
-                ui.selectable_value(&mut view.beside, None, t.beside_none);
-                for &id in all.iter().filter(|id| Some(**id) != answer) {
-                    ui.selectable_value(&mut view.beside, Some(id), answer_name(state, id, t));
-                }
-            });
-        }
-        if view.page == Page::Timeline {
-            ui.checkbox(&mut view.whole_run, t.whole_run).on_hover_text(t.whole_run_hint);
-            if style::quiet_button(ui, t.fit, t.fit_hint, true).clicked() {
-                view.timeline.fit();
-            }
         }
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             if style::quiet_button(ui, "✖", t.close, true).clicked() {
@@ -216,11 +189,11 @@ fn header_ui(
             let is_room = ui.available_width() > LEGEND;
             if let (Some(metric), Some(answer)) = (view.metric.filter(|_| is_room), answer) {
                 // From the left, as it is read.
-                let pieces = state.costs_of(answer);
+                let scale = view.tokens.scale(answer, metric, &state.costs_of(answer));
                 ui.allocate_ui_with_layout(
-                    egui::vec2(LEGEND - 20.0, 16.0),
+                    egui::vec2(LEGEND - 10.0, 16.0),
                     egui::Layout::left_to_right(egui::Align::Center),
-                    |ui| legend_ui(ui, &Scale::over(metric, &pieces), t),
+                    |ui| legend_ui(ui, &scale, t),
                 );
             }
         });
@@ -263,8 +236,60 @@ fn export_ui(
     });
 }
 
-/// Figures of what is chosen, or of the whole answer.
-fn figures_ui(ui: &mut Ui, pieces: &[&Costs], view: &CostsView, t: &Texts) {
+/// What belongs to the page.
+fn page_ui(
+    ui: &mut Ui,
+    state: &State,
+    view: &mut CostsView,
+    answer: MessageId,
+    all: &[MessageId],
+    t: &Texts,
+    commands: &mut Vec<CostsCommand>,
+) {
+    if view.page == Page::Plots {
+        let names = |plot| match plot {
+            Plots::Latency => t.plot_latency,
+            Plots::Histogram => t.plot_histogram,
+            Plots::Rate => t.plot_rate,
+            Plots::Parts => t.plot_parts,
+        };
+        combo(ui, "plot", t.plot_which, names(view.plot), |ui| {
+            for plot in Plots::ALL {
+                ui.selectable_value(&mut view.plot, plot, names(plot));
+            }
+        });
+        let profiling = &state.profiling;
+        if view.plot == Plots::Latency && profiling.ceilings.is_none() && state.model_info().is_some() {
+            let measure = style::quiet_button(ui, t.measure, t.measure_hint, !profiling.is_measuring());
+            if measure.clicked() {
+                commands.push(CostsCommand::Measure);
+            }
+        }
+        let beside = view.beside.filter(|id| *id != answer);
+        let shown = beside.map_or(t.beside_none.to_owned(), |id| answer_name(state, id, t));
+        combo(ui, "beside", t.beside, &shown, |ui| {
+            ui.selectable_value(&mut view.beside, None, t.beside_none);
+            for &id in all.iter().filter(|id| **id != answer) {
+                ui.selectable_value(&mut view.beside, Some(id), answer_name(state, id, t));
+            }
+        });
+    }
+    if view.page == Page::Timeline {
+        ui.checkbox(&mut view.whole_run, t.whole_run).on_hover_text(t.whole_run_hint);
+        if style::quiet_button(ui, t.fit, t.fit_hint, true).clicked() {
+            view.timeline.fit();
+        }
+    }
+}
+
+/// Figures of what is chosen, or of the whole answer, made anew where that has changed.
+fn figures(pieces: &[&Costs], answer: MessageId, version: u64, view: &mut CostsView) -> Option<Figures> {
+    let key = (answer, count(pieces), view.selection.clone(), version);
+    if let Some((of, figures)) = &view.figures
+        && *of == key
+    {
+        return Some(*figures);
+    }
     // A selection over several pieces: the one with most of it speaks.
     let (mut first, mut best) = (0, None);
     for costs in pieces {
@@ -280,7 +305,11 @@ fn figures_ui(ui: &mut Ui, pieces: &[&Costs], view: &CostsView, t: &Texts) {
         }
         first = end;
     }
-    let Some(figures) = best else { return };
+    view.figures = best.map(|figures| (key, figures));
+    best
+}
+
+fn figures_ui(ui: &mut Ui, figures: &Figures, view: &CostsView, t: &Texts) {
     let what = if view.selection.is_some() { t.figures_selection } else { t.figures_answer };
     let rate = figure(&format!("{:.2}", figures.tok_s));
     let unsure = figures.mean_probability.is_finite();

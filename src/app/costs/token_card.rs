@@ -1,12 +1,15 @@
 //! Room `app`: what is known of one token, short beside the pointer and whole in the panel.
 
-use egui::{Grid, Label, RichText, ScrollArea, Ui};
+use egui::{Grid, Label, Rect, RichText, ScrollArea, Sense, Ui, UiBuilder, pos2, vec2};
 
 use super::view::CostsCommand;
 use crate::app::style;
 use crate::app::texts::{Texts, figure, fill};
 use crate::chat::tree::MessageId;
 use crate::costs::{Costs, Stage};
+
+/// From this width on, points, figures stand beside the alternatives.
+const TWO_COLUMNS: f32 = 340.0;
 
 /// A token's text with what cannot be seen made visible.
 pub(super) fn visible(text: &str) -> String {
@@ -59,6 +62,11 @@ pub(super) fn milliseconds(ms: f64) -> String {
 pub(super) fn short_ui(ui: &mut Ui, costs: &Costs, n: usize, t: &Texts) {
     let Some(token) = costs.tokens.get(n) else { return };
     ui.label(RichText::new(visible(&costs.text_of(token.id))).monospace().strong());
+    if !costs.adapter.is_empty() {
+        ui.label(
+            RichText::new(format!("{} {}  ·  {}", t.token_id, token.id, hex(costs.piece(token.id)))).small(),
+        );
+    }
     let mut lines = Vec::new();
     if token.logprob.is_finite() {
         lines.push(format!("{} {}", t.probability, percent(token.probability())));
@@ -91,49 +99,86 @@ pub(super) fn card_ui(
         let place = fill(t.token_place, &[("n", &style::grouped(token_of_all + 1))]);
         ui.label(RichText::new(place).small().weak());
     });
-    ScrollArea::vertical().id_salt("token card").auto_shrink([false, false]).show(ui, |ui| {
-        ui.spacing_mut().item_spacing.y = 2.0;
-        Grid::new("token figures").num_columns(2).spacing([10.0, 1.0]).min_row_height(15.0).show(ui, |ui| {
-            for (name, value) in figures(costs, n, t) {
-                ui.label(RichText::new(name).small().weak());
-                ui.add(Label::new(RichText::new(value).small()).selectable(true));
-                ui.end_row();
+    let whole = ui.available_rect_before_wrap();
+    let beside = whole.width() > TWO_COLUMNS;
+    let width = if beside { whole.width() / 2.0 } else { whole.width() };
+    let left = Rect::from_min_size(whole.min, vec2(width - 6.0, whole.height()));
+    let list = |ui: &mut Ui, commands: &mut Vec<CostsCommand>| {
+        alternatives_ui(ui, answer, token_of_all, costs, n, can_branch, t, commands);
+    };
+    ui.scope_builder(UiBuilder::new().id_salt("token alternatives").max_rect(left), |ui| {
+        ScrollArea::vertical().id_salt("token card").auto_shrink(false).show(ui, |ui| {
+            list(ui, commands);
+            if !beside {
+                figures_ui(ui, costs, n, t);
             }
         });
-        if token.alternatives.is_empty() {
-            return;
-        }
-        ui.add_space(4.0);
-        ui.label(RichText::new(t.alternatives).small().strong()).on_hover_text(t.alternatives_hint);
-        for &(id, logprob) in &token.alternatives {
-            let text = visible(&costs.text_of(id));
-            let is_chosen = id == token.id;
-            ui.horizontal(|ui| {
-                let (rect, _) = ui.allocate_exact_size(egui::vec2(46.0, 12.0), egui::Sense::hover());
-                let mut bar = rect;
-                bar.set_width(rect.width() * logprob.exp().clamp(0.0, 1.0));
-                ui.painter().rect_filled(rect, 2.0, ui.visuals().faint_bg_color);
-                ui.painter().rect_filled(bar, 2.0, ui.visuals().selection.bg_fill);
-                ui.label(RichText::new(format!("{:>9}", percent(logprob.exp()))).small().monospace());
-                let words = RichText::new(&text).monospace().small();
-                let words = if is_chosen { words.strong() } else { words };
-                let name = fill(t.go_on_with, &[("token", &text)]);
-                let button = egui::Button::new(words).frame_when_inactive(false);
-                let button = ui.add_enabled(!is_chosen && can_branch.is_ok(), button);
-                button.widget_info(|| {
-                    egui::WidgetInfo::labeled(egui::Role::Button, !is_chosen && can_branch.is_ok(), &name)
-                });
-                let button = match can_branch {
-                    _ if is_chosen => button.on_disabled_hover_text(t.chosen_token),
-                    Ok(()) => button.on_hover_text(&name),
-                    Err(why) => button.on_disabled_hover_text(why),
-                };
-                if button.clicked() {
-                    commands.push(CostsCommand::Branch { answer, token: token_of_all, id });
-                }
+    });
+    if beside {
+        let right = Rect::from_min_max(pos2(left.right() + 12.0, whole.top()), whole.max);
+        ui.scope_builder(UiBuilder::new().id_salt("token figures").max_rect(right), |ui| {
+            ScrollArea::vertical().id_salt("token figures").auto_shrink(false).show(ui, |ui| {
+                figures_ui(ui, costs, n, t);
             });
+        });
+    }
+}
+
+fn figures_ui(ui: &mut Ui, costs: &Costs, n: usize, t: &Texts) {
+    Grid::new("token figures").num_columns(2).spacing([10.0, 1.0]).min_row_height(15.0).show(ui, |ui| {
+        for (name, value) in figures(costs, n, t) {
+            ui.label(RichText::new(name).small().weak());
+            ui.add(Label::new(RichText::new(value).small()).selectable(true));
+            ui.end_row();
         }
     });
+}
+
+/// The likeliest tokens at its place, of which each but the chosen one can be gone on with.
+#[expect(clippy::too_many_arguments, reason = "a drawing and everything it shows")]
+fn alternatives_ui(
+    ui: &mut Ui,
+    answer: MessageId,
+    token_of_all: usize,
+    costs: &Costs,
+    n: usize,
+    can_branch: Result<(), &str>,
+    t: &Texts,
+    commands: &mut Vec<CostsCommand>,
+) {
+    let Some(token) = costs.tokens.get(n) else { return };
+    ui.spacing_mut().item_spacing.y = 1.0;
+    ui.spacing_mut().interact_size.y = 15.0;
+    ui.spacing_mut().button_padding.y = 0.0;
+    if !token.alternatives.is_empty() {
+        ui.label(RichText::new(t.alternatives).small().weak()).on_hover_text(t.alternatives_hint);
+    }
+    for &(id, logprob) in &token.alternatives {
+        let text = visible(&costs.text_of(id));
+        let is_chosen = id == token.id;
+        ui.horizontal(|ui| {
+            let (rect, _) = ui.allocate_exact_size(vec2(36.0, 10.0), Sense::hover());
+            let mut bar = rect;
+            bar.set_width(rect.width() * logprob.exp().clamp(0.0, 1.0));
+            ui.painter().rect_filled(rect, 2.0, ui.visuals().faint_bg_color);
+            ui.painter().rect_filled(bar, 2.0, ui.visuals().selection.bg_fill);
+            ui.label(RichText::new(format!("{:>9}", percent(logprob.exp()))).small().monospace());
+            let words = RichText::new(&text).monospace().small();
+            let words = if is_chosen { words.strong() } else { words };
+            let name = fill(t.go_on_with, &[("token", &text)]);
+            let can = !is_chosen && can_branch.is_ok();
+            let button = ui.add_enabled(can, egui::Button::new(words).frame_when_inactive(false));
+            button.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, can, &name));
+            let button = match can_branch {
+                _ if is_chosen => button.on_disabled_hover_text(t.chosen_token),
+                Ok(()) => button.on_hover_text(&name),
+                Err(why) => button.on_disabled_hover_text(why),
+            };
+            if button.clicked() {
+                commands.push(CostsCommand::Branch { answer, token: token_of_all, id });
+            }
+        });
+    }
 }
 
 /// Names and values of all that is known of a token.

@@ -31,12 +31,23 @@ pub(super) struct TokensView {
     answers: HashMap<MessageId, Blocks>,
 }
 
+impl TokensView {
+    /// The scale of an answer's tokens: that of its drawing where it is drawn.
+    pub fn scale(&self, answer: MessageId, metric: Metric, pieces: &[&Costs]) -> Scale {
+        let drawn = self.answers.get(&answer).and_then(|blocks| blocks.scale);
+        let drawn = drawn.filter(|(tokens, scale)| *tokens == count(pieces) && scale.metric == metric);
+        drawn.map_or_else(|| Scale::over(metric, pieces), |(_, scale)| scale)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Blocks {
     /// Tokens cut into blocks so far.
     tokens: usize,
     blocks: Vec<Block>,
     width: f32,
+    /// The scale of so many tokens.
+    scale: Option<(usize, Scale)>,
 }
 
 #[derive(Debug)]
@@ -46,6 +57,18 @@ struct Block {
 }
 
 impl Blocks {
+    /// The scale of these tokens, made anew where there are others than before.
+    fn scale(&mut self, metric: Metric, pieces: &[&Costs]) -> Scale {
+        match self.scale {
+            Some((tokens, scale)) if tokens == self.tokens && scale.metric == metric => scale,
+            _ => {
+                let scale = Scale::over(metric, pieces);
+                self.scale = Some((self.tokens, scale));
+                scale
+            }
+        }
+    }
+
     /// Cuts what has come since; the last block grows.
     fn take(&mut self, pieces: &[&Costs], texts: &[&str]) {
         let all = count(pieces);
@@ -98,7 +121,6 @@ pub(in crate::app) fn tokens_ui(
     view: &mut CostsView,
     t: &Texts,
 ) {
-    let scale = Scale::over(metric, pieces);
     let ranges: Vec<Range<usize>> = pieces.iter().flat_map(|costs| costs.text_ranges()).collect();
     let texts: Vec<&str> =
         ranges.iter().map(|range| entry.text.get(range.clone()).unwrap_or_default()).collect();
@@ -106,6 +128,7 @@ pub(in crate::app) fn tokens_ui(
     let mut all = std::mem::take(&mut view.tokens.answers);
     let blocks = all.entry(entry.id).or_default();
     blocks.take(pieces, &texts);
+    let scale = blocks.scale(metric, pieces);
     if (blocks.width - width).abs() > 0.5 {
         blocks.width = width;
         blocks.blocks.iter_mut().for_each(|block| block.height = None);
@@ -251,7 +274,7 @@ fn block_ui(
 
 /// Arrow keys step through the tokens, with Shift the selection grows.
 pub(super) fn step_by_keys(ui: &Ui, response: &Response, count: usize, view: &mut CostsView) {
-    let filter = EventFilter { horizontal_arrows: true, vertical_arrows: true, ..EventFilter::default() };
+    let filter = EventFilter { tab: false, horizontal_arrows: true, vertical_arrows: true, escape: true };
     ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
     for (key, by) in [(Key::ArrowLeft, -1), (Key::ArrowRight, 1), (Key::ArrowUp, -10), (Key::ArrowDown, 10)] {
         for (modifiers, extend) in [(Modifiers::SHIFT, true), (Modifiers::NONE, false)] {
@@ -319,7 +342,7 @@ pub(super) fn legend_ui(ui: &mut Ui, scale: &Scale, t: &Texts) {
         Metric::Entropy => crate::app::texts::figure(&format!("{value:.1}")),
         Metric::Rank => format!("{}", value.round() as u32 + 1),
     };
-    let (rect, response) = ui.allocate_exact_size(vec2(110.0, 12.0), Sense::hover());
+    let (rect, response) = ui.allocate_exact_size(vec2(80.0, 12.0), Sense::hover());
     let steps = 22;
     for n in 0..steps {
         let share = |n: usize| rect.left() + rect.width() * n as f32 / steps as f32;
@@ -328,7 +351,7 @@ pub(super) fn legend_ui(ui: &mut Ui, scale: &Scale, t: &Texts) {
     }
     let edge = ui.visuals().weak_text_color();
     ui.painter().rect_stroke(rect, 0.0, Stroke::new(1.0, edge), StrokeKind::Outside);
-    let text = [0.0, 0.5, 1.0].map(|strength| words(scale.value_at(strength))).join("  ·  ");
+    let text = [0.0, 0.5, 1.0].map(|strength| words(scale.value_at(strength))).join(" · ");
     let name = fill(t.legend_named, &[("values", &text)]);
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &name));
     ui.label(egui::RichText::new(text).small());

@@ -5,9 +5,9 @@ use std::ops::Range;
 use super::timeline::Timeline;
 use super::tokens_ui::TokensView;
 use crate::chat::tree::MessageId;
-use crate::costs::Costs;
 use crate::costs::colour::Metric;
 use crate::costs::write::{Form, Plot};
+use crate::costs::{Costs, Figures};
 use crate::gpu::GroupBy;
 
 /// A page of the panel of costs.
@@ -91,6 +91,8 @@ pub struct CostsView {
     pub(super) group: Grouping,
     /// What they are sorted by.
     pub(super) sort: SortBy,
+    /// Figures, and of what.
+    pub(super) figures: Option<(FiguresOf, Figures)>,
     /// The lanes.
     pub(super) timeline: Timeline,
     /// The coloured texts.
@@ -101,6 +103,9 @@ pub struct CostsView {
 
 /// The answer, the token, the layer and the head that weights are of.
 type WeightsOf = (MessageId, usize, Option<usize>, Option<usize>);
+
+/// The answer, its tokens and the selection that figures are of, and how many changes there had been.
+type FiguresOf = (MessageId, usize, Option<Range<usize>>, u64);
 
 /// What kernels are put together by: what they compute, unless it is chosen otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
