@@ -9,7 +9,6 @@ use super::timeline_ui::timeline_ui;
 use super::token_card::{card_ui, milliseconds};
 use super::tokens_ui::legend_ui;
 use super::view::{CostsCommand, CostsView, Page, Plots, count, nth};
-use crate::app::chat::{AnswerDetails, details};
 use crate::app::composer_ui::obstacle_text;
 use crate::app::pictures::Pictures;
 use crate::app::state::State;
@@ -29,7 +28,7 @@ const WIDE: f32 = 900.0;
 /// Width of the legend of colours, points.
 const LEGEND: f32 = 215.0;
 /// Tokens of a name that an answer is told by.
-const NAME_CHARS: usize = 40;
+const NAME_CHARS: usize = 26;
 
 /// The metric's name.
 fn metric_name(metric: Metric, t: &Texts) -> &'static str {
@@ -44,13 +43,11 @@ fn metric_name(metric: Metric, t: &Texts) -> &'static str {
 /// What an answer is told by: its number on the path and its first words.
 fn answer_name(state: &State, answer: MessageId, t: &Texts) -> String {
     let Some(entry) = state.chat.tree.get(answer) else { return t.another_chat.to_owned() };
-    let about: AnswerDetails = details(entry);
     let words: String =
         entry.text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(NAME_CHARS).collect();
     let number = state.chat.shown().filter(|e| e.role == Role::Assistant).position(|e| e.id == answer);
     let number = number.map_or(String::new(), |n| format!("{}. ", n + 1));
-    let model = if about.model.is_empty() { String::new() } else { format!(" ({})", about.model) };
-    format!("{number}{words}{model}")
+    format!("{number}{words}")
 }
 
 /// Answers of the conversation that may have costs: those shown, then those beside them.
@@ -109,7 +106,7 @@ pub(in crate::app) fn panel_ui(
     }
     let mut rest = ui.available_rect_before_wrap();
     let chosen = view.pinned.and_then(|token| nth(&pieces, token).map(|found| (token, found)));
-    if let Some((token, (costs, n))) = chosen.filter(|_| matches!(view.page, Page::Timeline | Page::Plots)) {
+    if let Some((token, (costs, n))) = chosen.filter(|_| view.page == Page::Timeline) {
         let obstacle = state.cannot_ask().map(|obstacle| obstacle_text(obstacle, t));
         let can = obstacle.map_or(Ok(()), Err);
         let whole = ui.available_rect_before_wrap();

@@ -170,8 +170,8 @@ fn parts_ui(ui: &mut Ui, answers: &[(&str, Vec<&Costs>)], t: &Texts) {
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         for (name, all, whole) in &sums {
             ui.horizontal(|ui| {
-                ui.strong(*name);
                 ui.weak(milliseconds(*whole as f64 / 1e6));
+                ui.add(egui::Label::new(RichText::new(*name).strong()).truncate());
             });
             let (rect, response) =
                 ui.allocate_exact_size(vec2(ui.available_width() - 8.0, 30.0), Sense::hover());
