@@ -378,6 +378,14 @@ fn cell_ui(
             if style::quiet_button(ui, t.to_chat, &to_chat, true).clicked() {
                 commands.push(Command::Compare(CompareCommand::ToChat(number)));
             }
+            // Columns have names there, which a blind reading must not see.
+            if comparing.costs.contains_key(&number)
+                && !comparing.looking.blind
+                && style::quiet_button(ui, t.costs_of_answer, t.costs_of_row, true).clicked()
+            {
+                let columns = comparing.plan.as_ref().map_or(1, |plan| plan.columns.len()).max(1);
+                comparing.looking.costs = Some(number / columns);
+            }
             if style::quiet_button(ui, t.copy, t.copy_answer, !result.answer.is_empty()).clicked() {
                 commands.push(Command::Copy(result.answer.clone()));
             }

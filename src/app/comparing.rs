@@ -5,15 +5,17 @@ mod models;
 mod starting;
 mod worker;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::app::costs::Plots;
 use crate::compare::judge::{Rating, blind_order};
 use crate::compare::{
     CellResult, Comparison, Cost, Line, PictureFiles, Plan, Rates, Run, Savings, Stage, Summary, samples,
 };
+use crate::costs::Costs;
 use crate::error::Error;
 
 pub(super) use models::RunAsker;
@@ -25,6 +27,9 @@ use worker::{Job, Worker};
 pub const PAGE: usize = 20;
 /// The most columns that can be added in the window; files may have more.
 pub const MOST_COLUMNS: usize = 8;
+
+/// Cells whose costs are in memory, at most: a hundred rows of eight columns.
+const MOST_COSTS: usize = 800;
 
 /// Which groups of cells are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +62,10 @@ pub struct Looking {
     pub hide_editor: bool,
     /// The cell whose note is being written.
     pub noting: Option<String>,
+    /// The group whose tokens' costs are plotted beside each other.
+    pub costs: Option<usize>,
+    /// The plot.
+    pub plot: Plots,
 }
 
 /// Which groups are shown, by number, and as of when: results, changes, filter.
@@ -87,6 +96,8 @@ pub struct Comparing {
     pub plan: Option<Arc<Plan>>,
     /// Finished cells by number in the plan.
     pub results: HashMap<usize, Arc<CellResult>>,
+    /// What the tokens of cells cost that were answered since the window was opened, by number; the latest.
+    pub costs: BTreeMap<usize, Costs>,
     /// Ratings by key.
     pub ratings: HashMap<String, Rating>,
     /// A run is being laid out.
@@ -132,6 +143,7 @@ impl Comparing {
             run: None,
             plan: None,
             results: HashMap::new(),
+            costs: BTreeMap::new(),
             ratings: HashMap::new(),
             preparing: false,
             summary: None,
@@ -195,6 +207,14 @@ impl Comparing {
     fn keep(&self, line: Line) {
         if let Some(worker) = &self.worker {
             worker.send(Job::Add(Box::new(line)));
+        }
+    }
+
+    /// Keeps what cells cost, of the latest ones.
+    fn keep_costs(&mut self, new: Vec<(usize, Costs)>) {
+        self.costs.extend(new);
+        while self.costs.len() > MOST_COSTS {
+            self.costs.pop_first();
         }
     }
 

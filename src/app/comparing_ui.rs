@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
-use egui::{Button, ComboBox, Frame, Layout, Margin, RichText, ScrollArea, TextEdit, Ui};
+use egui::{Button, ComboBox, Frame, Id, Layout, Margin, Modal, RichText, ScrollArea, TextEdit, Ui};
 
 use super::cells_ui::{self, Thumbnails};
 use super::columns_ui::{self, Choices};
 use super::command::Command;
 use super::comparing::{Comparing, Filter, PAGE};
+use super::costs::{plot_choice, plots_ui};
 use super::style;
 use super::texts::{Texts, fill, texts};
 use crate::compare::judge::Rating;
+use crate::costs::Costs;
 
 /// Width of what columns share, and of what rows are about, points.
 const GUTTER: f32 = 250.0;
@@ -83,6 +85,36 @@ pub(super) fn comparing_ui(
         }
         cells_ui::cells_ui(ui, comparing, view, GUTTER, &widths, t, commands);
     });
+    costs_ui(ui, comparing, t);
+}
+
+/// What the tokens of a row's columns cost, beside each other.
+fn costs_ui(ui: &Ui, comparing: &mut Comparing, t: &Texts) {
+    let (Some(group), Some(plan)) = (comparing.looking.costs, comparing.plan.clone()) else { return };
+    let names = plan.comparison.column_names();
+    let numbers = (0..names.len()).map(|n| group * names.len() + n);
+    let shown: Vec<(String, Vec<&Costs>)> = names
+        .iter()
+        .zip(numbers)
+        .filter_map(|(name, number)| Some((name.clone(), vec![comparing.costs.get(&number)?])))
+        .collect();
+    let mut plot = comparing.looking.plot;
+    let modal = Modal::new(Id::unique("costs of columns")).show(ui.ctx(), |ui| {
+        let room = ui.ctx().content_rect().size();
+        ui.set_width((room.x * 0.8).min(980.0));
+        ui.heading(fill(t.costs_of_row_named, &[("n", &(group + 1))]));
+        plot_choice(ui, &mut plot, t);
+        ui.allocate_ui(egui::vec2(ui.available_width(), (room.y * 0.6).min(520.0)), |ui| {
+            ui.set_min_height(200.0);
+            plots_ui(ui, plot, &shown, t);
+        });
+        ui.button(t.close).clicked()
+    });
+    let closes = modal.inner || modal.should_close();
+    comparing.looking.plot = plot;
+    if closes {
+        comparing.looking.costs = None;
+    }
 }
 
 /// A column of this width.

@@ -661,6 +661,8 @@ texts! {
     costs: "What every token cost", "Was jedes Token gekostet hat";
     costs_of_answer: "Tokens", "Tokens";
     costs_of_answer_hint: "What each token of this answer cost, and what it was chosen from", "Was jedes Token dieser Antwort gekostet hat und woraus es gewählt wurde";
+    costs_of_row: "What each token cost, the columns beside each other", "Was jedes Token gekostet hat, die Spalten nebeneinander";
+    costs_of_row_named: "Row {n}: what every token cost", "Zeile {n}: was jedes Token gekostet hat";
     no_costs_yet: "Ask something: what its tokens cost is seen here while they come", "Fragen Sie etwas: Was seine Tokens kosten, ist hier zu sehen, während sie kommen";
     no_costs: "Nothing is known of what this answer cost", "Was diese Antwort gekostet hat, ist nicht bekannt";
     another_chat: "An answer of another chat", "Eine Antwort eines anderen Chats";

@@ -11,6 +11,7 @@ use super::check::verdicts;
 use super::plan::{Cell, Plan, Target};
 use super::request::{request, server_request};
 use super::result::{CellResult, Figures, ReferenceScore};
+use crate::costs::{About, Costs, Ledger};
 use crate::engine::{Answer, AnswerEvent, ModelInfo, PictureReport, Request, StopReason};
 use crate::error::{Error, ErrorKind, Result};
 use crate::remote::Choosing;
@@ -19,6 +20,8 @@ use crate::remote::Choosing;
 const ASKED: usize = 16;
 /// Cells that one server has at once.
 const ASKED_OF_SERVER: usize = 4;
+/// Cells whose costs wait to be taken, at most.
+const MOST_COSTS: usize = 64;
 const DOING: &str = "running the comparison";
 
 /// Asks models and servers for a run.
@@ -78,6 +81,8 @@ pub struct UnderWay {
     logprobs: Vec<f32>,
     batches: usize,
     pictures: Vec<PictureReport>,
+    /// What its tokens cost; `None`: its reference is being measured.
+    ledger: Option<Ledger>,
     result: Option<CellResult>,
 }
 
@@ -124,6 +129,8 @@ pub struct Run {
     progress: Progress,
     paused: bool,
     cancelled: bool,
+    /// What cells cost that have finished and were not asked for yet.
+    costs: Vec<(usize, Costs)>,
 }
 
 impl Run {
@@ -147,6 +154,7 @@ impl Run {
             todo,
             crowded: VecDeque::new(),
             under_way: Vec::new(),
+            costs: Vec::new(),
             loaded: None,
             progress,
             paused: false,
@@ -277,6 +285,11 @@ impl Run {
         Ok(finished)
     }
 
+    /// What the tokens of cells cost that have finished since the last call, by number in the plan.
+    pub fn take_costs(&mut self) -> Vec<(usize, Costs)> {
+        std::mem::take(&mut self.costs)
+    }
+
     fn begin(&mut self, asker: &mut dyn Asker, finished: &mut Vec<CellResult>) {
         for target in 0..self.targets.len() {
             let is_local = matches!(self.targets[target], Target::Model(..));
@@ -331,6 +344,12 @@ impl Run {
             }
             (Target::Model(..), None) => Err(Error::new(DOING, "no model is loaded")),
         };
+        let asked_at = Instant::now();
+        let about = match (&self.targets[target], &self.loaded) {
+            (Target::Model(..), Some(loaded)) => About::from(&*loaded.info),
+            (Target::Model(..), None) => About::default(),
+            (Target::Server(_, model), _) => About { model: model.clone(), ..About::default() },
+        };
         match asked {
             Ok((request, answer)) => self.under_way.push(UnderWay {
                 number,
@@ -338,7 +357,7 @@ impl Run {
                 stage: Stage::Waiting,
                 text: String::new(),
                 tokens: 0,
-                asked: Instant::now(),
+                asked: asked_at,
                 target,
                 answer,
                 request,
@@ -347,6 +366,7 @@ impl Run {
                 logprobs: Vec::new(),
                 batches: 0,
                 pictures: Vec::new(),
+                ledger: Some(Ledger::new(about, asked_at, 0)),
                 result: None,
             }),
             Err(error) => finished.push(self.failed(number, &error)),
@@ -406,6 +426,9 @@ impl Run {
                     AnswerEvent::Failed(Error::new(DOING, why).help("please report this"))
                 }
             };
+            if let Some(ledger) = &mut under_way.ledger {
+                ledger.see(&event);
+            }
             match event {
                 AnswerEvent::Prepared { .. }
                 | AnswerEvent::Encoded { .. }
@@ -493,6 +516,13 @@ impl Run {
     /// The result of a cell that was answered.
     fn answered(&mut self, index: usize, text: &str, reason: StopReason, figures: Figures) -> CellResult {
         let under_way = &mut self.under_way[index];
+        if let Some(ledger) = under_way.ledger.take() {
+            // Where nobody takes them, as on the command line, they are not gathered.
+            if self.costs.len() == MOST_COSTS {
+                self.costs.remove(0);
+            }
+            self.costs.push((under_way.number, ledger.into_costs()));
+        }
         let (ids, logprobs) = (std::mem::take(&mut under_way.ids), std::mem::take(&mut under_way.logprobs));
         let under_way = &self.under_way[index];
         let answered_by = match (&self.targets[under_way.target], &self.loaded) {

@@ -272,6 +272,9 @@ fn comparison(stage: &mut Stage) {
     };
     looking(stage, true);
     stage.shoot("comparison");
+    stage.click("What each token cost, the columns beside each other");
+    stage.shoot("comparison-costs");
+    stage.click("Close");
     stage.theme(Theme::Dark);
     stage.shoot_fine("comparison-fine");
     looking(stage, false);

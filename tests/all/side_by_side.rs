@@ -85,6 +85,19 @@ fn a_comparison_runs_in_the_window_shares_its_pictures_and_is_judged() {
     assert_eq!((savings.pictures, savings.shared_pictures), (4, 2), "{savings:?}");
     assert!(savings.reused_tokens > 0 && savings.saved_secs > 0.0);
     assert!(stage.harness.query_all_by_label_contains("4 of 4 hold").next().is_some());
+    // What each token cost, of all columns; a reference is no part of it.
+    let compared = comparing(&stage);
+    assert_eq!(compared.costs.len(), 4);
+    for (number, costs) in &compared.costs {
+        let ids: Vec<u32> = costs.tokens.iter().map(|token| token.id).collect();
+        assert_eq!(ids, compared.results[number].ids);
+        assert!(costs.tokens.iter().all(|token| token.times.end > 0));
+    }
+    stage.click("What each token cost, the columns beside each other");
+    assert!(stage.harness.query_by_label_contains("Row 2: what every token cost").is_some());
+    assert_eq!(stage.harness.unnamed_widgets(), Vec::<String>::new());
+    stage.click("Close");
+    assert!(stage.harness.query_by_label_contains("what every token cost").is_none());
 }
 
 #[test]

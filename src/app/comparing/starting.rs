@@ -171,6 +171,7 @@ impl Comparing {
                     self.plan = Some(prepared.plan);
                     self.rates = Rates::of(prepared.results.values().map(Arc::as_ref)).or(self.rates);
                     self.began = prepared.run.as_ref().map(|run| (Instant::now(), run.progress().done));
+                    self.costs.clear();
                     (self.results, self.ratings, self.run) =
                         (prepared.results, prepared.ratings, prepared.run);
                     if self.looking.against.is_some_and(|n| n >= self.comparison.columns.len()) {
@@ -225,6 +226,8 @@ impl Comparing {
             return Ok(());
         }
         let finished = run.poll(asker)?;
+        let costs = run.take_costs();
+        self.keep_costs(costs);
         let any = !finished.is_empty();
         for result in finished {
             self.finished(result);

@@ -233,6 +233,21 @@ fn export_ui(
     });
 }
 
+/// Which plot is drawn.
+pub(in crate::app) fn plot_choice(ui: &mut Ui, plot: &mut Plots, t: &Texts) {
+    let names = |plot| match plot {
+        Plots::Latency => t.plot_latency,
+        Plots::Histogram => t.plot_histogram,
+        Plots::Rate => t.plot_rate,
+        Plots::Parts => t.plot_parts,
+    };
+    combo(ui, "plot", t.plot_which, names(*plot), |ui| {
+        for other in Plots::ALL {
+            ui.selectable_value(plot, other, names(other));
+        }
+    });
+}
+
 /// What belongs to the page.
 fn page_ui(
     ui: &mut Ui,
@@ -244,17 +259,7 @@ fn page_ui(
     commands: &mut Vec<CostsCommand>,
 ) {
     if view.page == Page::Plots {
-        let names = |plot| match plot {
-            Plots::Latency => t.plot_latency,
-            Plots::Histogram => t.plot_histogram,
-            Plots::Rate => t.plot_rate,
-            Plots::Parts => t.plot_parts,
-        };
-        combo(ui, "plot", t.plot_which, names(view.plot), |ui| {
-            for plot in Plots::ALL {
-                ui.selectable_value(&mut view.plot, plot, names(plot));
-            }
-        });
+        plot_choice(ui, &mut view.plot, t);
         let profiling = &state.profiling;
         if view.plot == Plots::Latency && profiling.ceilings.is_none() && state.model_info().is_some() {
             let measure = style::quiet_button(ui, t.measure, t.measure_hint, !profiling.is_measuring());

@@ -1,4 +1,4 @@
-//! Room `app`: plots of what answers cost, of one or of two beside each other.
+//! Room `app`: plots of what answers cost, of one or of several beside each other.
 
 use egui::{Color32, Rect, RichText, Sense, Stroke, StrokeKind, Ui, pos2, vec2};
 use egui_plot::{Bar, BarChart, Legend, Line, Plot, PlotPoints, Points};
@@ -16,13 +16,17 @@ const BINS: usize = 48;
 /// Seconds that a rate is taken over.
 const RATE_SECS: f64 = 1.0;
 
-/// The colours of the first and the second answer, which people of any sight tell apart.
+/// The colours of answers beside each other, which people of any sight tell apart (Okabe and Ito's).
 fn colour(n: usize, dark: bool) -> Color32 {
-    match (n, dark) {
-        (0, false) => Color32::from_rgb(0, 114, 178),
-        (0, true) => Color32::from_rgb(86, 180, 233),
-        _ => Color32::from_rgb(213, 94, 0),
-    }
+    let first = if dark { Color32::from_rgb(86, 180, 233) } else { Color32::from_rgb(0, 114, 178) };
+    let others = [
+        Color32::from_rgb(213, 94, 0),
+        Color32::from_rgb(0, 158, 115),
+        Color32::from_rgb(204, 121, 167),
+        Color32::from_rgb(230, 159, 0),
+        Color32::from_rgb(148, 148, 148),
+    ];
+    n.checked_sub(1).map_or(first, |n| others[n % others.len()])
 }
 
 /// A part's name.
@@ -57,8 +61,8 @@ fn part_colour(part: Part, ui: &Ui) -> Color32 {
     lane_colour(lane, ui.visuals().dark_mode)
 }
 
-/// Draws a plot of one or two answers, each with its name, in the space there is.
-pub(super) fn plots_ui(ui: &mut Ui, plot: Plots, answers: &[(String, Vec<&Costs>)], t: &Texts) {
+/// Draws a plot of some answers, each with its name, in the space there is.
+pub(in crate::app) fn plots_ui(ui: &mut Ui, plot: Plots, answers: &[(String, Vec<&Costs>)], t: &Texts) {
     // Pieces of an answer that it took over from another have no times of its own.
     let own: Vec<(&str, Vec<&Costs>)> = answers
         .iter()
