@@ -41,13 +41,7 @@ pub struct Scale {
 impl Scale {
     /// The scale for an answer: that of latency reaches from its fast tokens to its slowest but one in a hundred.
     #[must_use]
-    pub fn new(metric: Metric, costs: &[Costs]) -> Self {
-        Self::over(metric, &costs.iter().collect::<Vec<_>>())
-    }
-
-    /// [`Scale::new`] over pieces that lie apart.
-    #[must_use]
-    pub fn over(metric: Metric, costs: &[&Costs]) -> Self {
+    pub fn new(metric: Metric, costs: &[&Costs]) -> Self {
         let (least, most) = match metric {
             Metric::Probability => (1.0, 0.0),
             Metric::Entropy => (0.0, MOST_ENTROPY),

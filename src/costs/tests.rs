@@ -170,7 +170,7 @@ fn a_device_that_grows_slower_is_said_to() {
 fn colours_are_stronger_the_more_remarkable_a_token_is() {
     let costs = answer(100, 8);
     for metric in Metric::ALL {
-        let scale = Scale::new(metric, std::slice::from_ref(&costs));
+        let scale = Scale::new(metric, &[&costs]);
         for n in 1..100 {
             let value = scale.value(&costs, n).unwrap();
             let strength = scale.strength(value);

@@ -18,6 +18,8 @@ pub struct Readback {
     /// When the recording of what it reads began and when its first piece was submitted, nanoseconds of [`crate::clock`].
     pub(super) recorded_ns: u64,
     pub(super) submitted_ns: u64,
+    /// The device took its beginning and its end.
+    pub(super) is_timed: bool,
     /// When it was found to have arrived.
     pub(super) read_ns: Cell<u64>,
 }
@@ -29,7 +31,15 @@ impl Readback {
         buffer.map_async(wgpu::MapMode::Read, .., move |result| {
             let _ = send.send((result, clock::now_ns()));
         });
-        Self { buffer, submission, mapped, recorded_ns: 0, submitted_ns: 0, read_ns: Cell::new(0) }
+        Self {
+            buffer,
+            submission,
+            mapped,
+            recorded_ns: 0,
+            submitted_ns: 0,
+            is_timed: false,
+            read_ns: Cell::new(0),
+        }
     }
 
     /// Has the copy arrived? Never waits; the device must be polled for it to become true.

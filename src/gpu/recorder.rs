@@ -128,6 +128,8 @@ pub struct Recorder {
     /// When the current span's recording began, and when its first piece was submitted.
     recorded_ns: Option<u64>,
     submitted_ns: Option<u64>,
+    /// Which times of the current span have been taken: its beginning, its end, its mark.
+    taken: [bool; TIMES as usize],
     clock: DeviceClock,
     submissions: u64,
     /// What is recorded next works for this, in the step of this number.
@@ -204,6 +206,7 @@ impl Recorder {
             span_open: false,
             recorded_ns: None,
             submitted_ns: None,
+            taken: [false; TIMES as usize],
             clock: DeviceClock::default(),
             submissions: 0,
             scope: Scope::default(),
@@ -264,6 +267,7 @@ impl Recorder {
     pub fn begin_step(&mut self, part: &'static str) {
         self.begin_part(part);
         (self.span_open, self.recorded_ns, self.submitted_ns) = (false, None, None);
+        self.taken = [false; TIMES as usize];
     }
 
     /// What is recorded from here on computes `kind` in this layer (`None`: outside of layers).
@@ -388,7 +392,7 @@ impl Recorder {
     /// # Errors
     /// The device failed.
     pub fn submit(&mut self) -> Result<()> {
-        self.submit_with(false, |_| {}).map(drop)
+        self.submit_with(false, |_, _| {}).map(drop)
     }
 
     /// Submits the end of a step and reads the first bytes of `record` back through `ring`, with the
@@ -414,14 +418,15 @@ impl Recorder {
         let times = self.timestamps.as_ref().map(|t| (t.set.clone(), t.resolved.clone()));
         let profiling = self.profile.is_some();
         let to = staging.clone();
-        let submission = self.submit_with(true, move |encoder| {
+        let submission = self.submit_with(true, move |encoder, taken| {
             if let Some(record) = record {
                 encoder.copy_buffer_to_buffer(record, 0, &to, 0, record_bytes);
             }
             if let Some((set, resolved)) = times {
-                // A profile has put them there from its own.
-                if !profiling {
-                    encoder.resolve_query_set(&set, 0..TIMES, &resolved, 0);
+                // A profile has put them there from its own. A time that was never taken would be waited for, by some drivers for ever.
+                let times = if taken[2] { TIMES } else { 2 };
+                if !profiling && taken[0] && taken[1] {
+                    encoder.resolve_query_set(&set, 0..times, &resolved, 0);
                 }
                 encoder.copy_buffer_to_buffer(&resolved, 0, &to, record_bytes, TIMES_BYTES);
             }
@@ -433,6 +438,8 @@ impl Recorder {
         let now = clock::now_ns();
         readback.submitted_ns = self.submitted_ns.take().unwrap_or(now);
         readback.recorded_ns = self.recorded_ns.take().unwrap_or(readback.submitted_ns);
+        let taken = std::mem::take(&mut self.taken);
+        readback.is_timed = self.profile.is_some() || taken[0] && taken[1];
         Ok(readback)
     }
 
@@ -452,7 +459,7 @@ impl Recorder {
             read_ns: readback.read_ns.get(),
             ..StepTimes::default()
         };
-        let Some(t) = &self.timestamps else { return times };
+        let Some(t) = self.timestamps.as_ref().filter(|_| readback.is_timed) else { return times };
         let ticks = |i: usize| {
             let word = tail.get(i * 8..i * 8 + 8).and_then(|b| b.first_chunk());
             word.map_or(0, |b| (u64::from_le_bytes(*b) as f64 * t.period_ns) as u64)
@@ -479,9 +486,9 @@ impl Recorder {
     fn submit_with(
         &mut self,
         end_of_span: bool,
-        finish: impl FnOnce(&mut wgpu::CommandEncoder),
+        finish: impl FnOnce(&mut wgpu::CommandEncoder, [bool; TIMES as usize]),
     ) -> Result<Option<wgpu::SubmissionIndex>> {
-        if self.ops.is_empty() && !end_of_span {
+        if self.ops.iter().all(|op| matches!(op, Op::Mark)) && !end_of_span {
             return Ok(None);
         }
         self.gpu.check()?;
@@ -491,7 +498,11 @@ impl Recorder {
         self.gpu.queue().write_buffer(&self.params_buffer, 0, &self.params);
         let mut encoder =
             self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        let ops = std::mem::take(&mut self.ops);
+        let mut ops = std::mem::take(&mut self.ops);
+        // A mark stays with what it is before.
+        if !end_of_span && ops.pop_if(|op| matches!(op, Op::Mark)).is_some() {
+            self.ops.push(Op::Mark);
+        }
         let (profiled, has_passes) = match &mut self.profile {
             Some(profile) => {
                 let span = Span { begins: !self.span_open, ends: end_of_span };
@@ -500,10 +511,16 @@ impl Recorder {
                 let has_passes = !dispatches.is_empty();
                 (Some(dispatches), has_passes)
             }
-            None => (None, self.record_together(&mut encoder, &ops, end_of_span)),
+            None => {
+                let (has_passes, taken) = self.record_together(&mut encoder, &ops, end_of_span);
+                for (all, now) in self.taken.iter_mut().zip(taken) {
+                    *all |= now;
+                }
+                (None, has_passes)
+            }
         };
         self.span_open = !end_of_span && (self.span_open || has_passes);
-        finish(&mut encoder);
+        finish(&mut encoder, self.taken);
         self.submitted_ns.get_or_insert_with(clock::now_ns);
         let index = self.gpu.queue().submit([encoder.finish()]);
         if !self.span_open && !end_of_span {
@@ -526,12 +543,17 @@ impl Recorder {
         Ok(Some(index))
     }
 
-    /// Records dispatches that follow each other as one pass, with the span's times at its ends; were there any?
-    fn record_together(&self, encoder: &mut wgpu::CommandEncoder, ops: &[Op], end_of_span: bool) -> bool {
+    /// Records dispatches that follow each other as one pass, with the span's times at its ends. Were there any, and which times did they take?
+    fn record_together(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        ops: &[Op],
+        end_of_span: bool,
+    ) -> (bool, [bool; TIMES as usize]) {
         let runs =
             ops.chunk_by(|a, b| matches!((a, b), (Op::Dispatch(_), Op::Dispatch(_)))).collect::<Vec<_>>();
         let passes = runs.iter().filter(|run| matches!(run[0], Op::Dispatch(_))).count();
-        let (mut pass_number, mut marked) = (0, false);
+        let (mut pass_number, mut marked, mut taken) = (0, false, [false; TIMES as usize]);
         for run in runs {
             if let [Op::Mark] = run {
                 marked = true;
@@ -545,6 +567,9 @@ impl Recorder {
             let begins = !self.span_open && pass_number == 1;
             let ends = end_of_span && pass_number == passes;
             let at_beginning = if begins { Some(0) } else { std::mem::take(&mut marked).then_some(2) };
+            taken[0] |= begins;
+            taken[1] |= ends;
+            taken[2] |= at_beginning == Some(2);
             let timestamp_writes = match &self.timestamps {
                 Some(t) if at_beginning.is_some() || ends => Some(wgpu::ComputePassTimestampWrites {
                     query_set: &t.set,
@@ -561,7 +586,7 @@ impl Recorder {
                 }
             }
         }
-        passes > 0
+        (passes > 0, taken)
     }
 
     fn wait_oldest(&mut self) -> Result<()> {
@@ -644,6 +669,7 @@ impl Recorder {
     pub fn forget(&mut self) {
         self.ops.clear();
         (self.span_open, self.recorded_ns, self.submitted_ns) = (false, None, None);
+        self.taken = [false; TIMES as usize];
         self.cost = 0.0;
         self.params.clear();
         self.params_seen.clear();

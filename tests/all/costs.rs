@@ -8,7 +8,7 @@ use ocelli::chat::message::{Message, Role};
 use ocelli::clock;
 use ocelli::costs::{About, Costs, Ledger, Part, Times, parts};
 use ocelli::engine::{AnswerEvent, Engine, LoadEvent, LoadRequest, ModelInfo, Request, Speculation};
-use ocelli::gpu::{Gpu, GpuOptions, Pacing};
+use ocelli::gpu::{Gpu, GpuOptions, Pacing, Recorder};
 use ocelli::model::builtin;
 use ocelli::model::loaded::LoadOptions;
 use ocelli::model::recipe::Recipe;
@@ -273,6 +273,21 @@ fn generate_writes_what_every_token_cost() {
     }
     let wrong = place.run(&["generate", "--model", model, "--trace-out", "x.txt", "Hello"]);
     assert!(wrong.status != Some(0) && wrong.stderr.contains(".csv"), "{}", wrong.stderr);
+}
+
+#[test]
+fn a_span_without_work_has_no_times_of_the_device_and_is_not_waited_for() {
+    let gpu = gpu();
+    let mut recorder = Recorder::new(&gpu, Pacing::HEADLESS).unwrap();
+    let mut ring = Recorder::record_ring(0);
+    for _ in 0..3 {
+        let readback = recorder.submit_and_time(&mut ring).unwrap();
+        let mut bytes = readback.wait(&gpu).unwrap();
+        let times = recorder.split_times(&mut bytes, &readback);
+        assert_eq!((times.begin_ns, times.mark_ns, times.end_ns), (0, 0, 0));
+        assert!(times.submitted_ns <= times.read_ns);
+        ring.recycle(readback);
+    }
 }
 
 /// Seconds of processor that this process has used; 0 where the system does not tell.

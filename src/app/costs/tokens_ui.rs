@@ -36,7 +36,7 @@ impl TokensView {
     pub fn scale(&self, answer: MessageId, metric: Metric, pieces: &[&Costs]) -> Scale {
         let drawn = self.answers.get(&answer).and_then(|blocks| blocks.scale);
         let drawn = drawn.filter(|(tokens, scale)| *tokens == count(pieces) && scale.metric == metric);
-        drawn.map_or_else(|| Scale::over(metric, pieces), |(_, scale)| scale)
+        drawn.map_or_else(|| Scale::new(metric, pieces), |(_, scale)| scale)
     }
 }
 
@@ -62,7 +62,7 @@ impl Blocks {
         match self.scale {
             Some((tokens, scale)) if tokens == self.tokens && scale.metric == metric => scale,
             _ => {
-                let scale = Scale::over(metric, pieces);
+                let scale = Scale::new(metric, pieces);
                 self.scale = Some((self.tokens, scale));
                 scale
             }
