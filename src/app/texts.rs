@@ -663,6 +663,8 @@ texts! {
     costs_of_answer_hint: "What each token of this answer cost, and what it was chosen from", "Was jedes Token dieser Antwort gekostet hat und woraus es gewählt wurde";
     costs_of_row: "What each token cost, the columns beside each other", "Was jedes Token gekostet hat, die Spalten nebeneinander";
     costs_of_row_named: "Row {n}: what every token cost", "Zeile {n}: was jedes Token gekostet hat";
+    no_timestamps: "This adapter has no timestamps: steps are timed from submitting to reading", "Dieser Adapter hat keine Zeitstempel: Schritte zählen vom Abschicken bis zum Lesen";
+    only_arrivals: "Of a server only arrivals are known, as seen from here", "Von einem Server ist nur bekannt, wann etwas hier ankam";
     no_costs_yet: "Ask something: what its tokens cost is seen here while they come", "Fragen Sie etwas: Was seine Tokens kosten, ist hier zu sehen, während sie kommen";
     no_costs: "Nothing is known of what this answer cost", "Was diese Antwort gekostet hat, ist nicht bekannt";
     another_chat: "An answer of another chat", "Eine Antwort eines anderen Chats";

@@ -276,6 +276,23 @@ fn generate_writes_what_every_token_cost() {
 }
 
 #[test]
+fn without_timestamps_steps_are_timed_from_submitting_to_reading() {
+    let options = GpuOptions { without_timestamps: true, ..GpuOptions::default() };
+    let engine = Engine::start(Gpu::new(&options).unwrap(), Arc::new(|| {})).unwrap();
+    let folder = converted("ladder", Recipe::Int8Hu).folder().to_owned();
+    let load = engine.load(LoadRequest { folder, recipe: None, options: ROOM });
+    let Some(LoadEvent::Loaded(info)) = load.events.iter().last() else { panic!("not loaded") };
+    let (costs, _) = ask(&engine, &info, greedy(&Case::read("ladder", "square"), 12));
+    assert!(!costs.has_device_times);
+    for token in &costs.tokens {
+        let t = token.times;
+        assert_eq!((t.begin, t.sampling, t.end), (0, 0, 0));
+        assert!(t.device_ns() > 0 && t.device() == Some((t.submitted, t.read)));
+    }
+    assert_eq!(parts(&costs).iter().map(|part| part.ns).sum::<u64>(), costs.finished);
+}
+
+#[test]
 fn a_span_without_work_has_no_times_of_the_device_and_is_not_waited_for() {
     let gpu = gpu();
     let mut recorder = Recorder::new(&gpu, Pacing::HEADLESS).unwrap();

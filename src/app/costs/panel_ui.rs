@@ -102,6 +102,14 @@ pub(in crate::app) fn panel_ui(
             if let Some(figures) = figures(&pieces, answer, state.shelf.version, view) {
                 figures_ui(ui, &figures, view, t);
             }
+            let note = match pieces.last() {
+                Some(costs) if costs.adapter.is_empty() => Some(t.only_arrivals),
+                Some(costs) if !costs.has_device_times => Some(t.no_timestamps),
+                _ => None,
+            };
+            if let Some(note) = note {
+                ui.add(egui::Label::new(RichText::new(note).small().weak()).truncate()).on_hover_text(note);
+            }
         });
     }
     let mut rest = ui.available_rect_before_wrap();
