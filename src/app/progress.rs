@@ -91,7 +91,6 @@ impl Progress {
         match event {
             AnswerEvent::Prepared { prompt_tokens, .. } => self.prompt_tokens = *prompt_tokens,
             &AnswerEvent::Vision { index, done, total } => self.stage = Stage::Vision { index, done, total },
-            AnswerEvent::Encoded { .. } | AnswerEvent::Chunk { .. } => {}
             AnswerEvent::Picture(PictureReport { vision_secs, .. }) => {
                 self.pictures_done.0 += 1;
                 self.pictures_done.1 += usize::from(vision_secs.is_none());
@@ -109,7 +108,9 @@ impl Progress {
                 self.count(token.arrived);
             }
             AnswerEvent::Thinking(_) => self.stage = Stage::Thinking,
-            AnswerEvent::Text(_)
+            AnswerEvent::Encoded { .. }
+            | AnswerEvent::Chunk { .. }
+            | AnswerEvent::Text(_)
             | AnswerEvent::Finished(_)
             | AnswerEvent::Scored(_)
             | AnswerEvent::Inside(_)

@@ -166,7 +166,7 @@ impl From<&Costs> for Packed {
             entropies: tokens().map(|token| token.entropy).collect(),
             alternatives: tokens().map(|t| u8::try_from(t.alternatives.len()).unwrap_or(u8::MAX)).collect(),
             alternative_ids: alternatives().map(|&(id, _)| id).collect(),
-            alternative_steps: alternatives().map(|&(_, p)| (-p * STEPS).round() as u16).collect(),
+            alternative_steps: alternatives().map(|&(_, p)| (-p * STEPS).round_ties_even() as u16).collect(),
             indices: deltas(tokens().map(|token| u64::from(token.index))),
             batches: tokens().map(|token| token.batch).collect(),
             bytes: deltas(tokens().map(|token| token.bytes)),

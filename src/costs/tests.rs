@@ -56,8 +56,9 @@ fn damaged_bytes_are_refused_and_never_panic() {
         if let Ok(costs) = unpack(&deflated.finish().unwrap()) {
             // Whatever came, it can be read.
             let _ = (trace(&costs), csv(&costs), json_lines(&costs), svg(&costs, Plot::Parts));
-            let _ =
-                costs.iter().map(|c| (parts(c), stalls(c), c.text_ranges(), Figures::of(c, 0..9))).count();
+            for c in &costs {
+                let _ = (parts(c), stalls(c), c.text_ranges(), Figures::of(c, 0..9));
+            }
         }
     }
 }
@@ -99,7 +100,7 @@ fn figures_are_those_of_the_selection() {
     let one = Figures::of(&costs, 3..4);
     assert_eq!((one.count, one.median_ms, one.total_ms), (1, 75.0, 75.0));
     let first = Figures::of(&costs, 0..1);
-    assert_eq!(first.total_ms, 5.0);
+    assert!((first.total_ms - 5.0).abs() < 1e-9);
     assert_eq!(Figures::of(&Costs::default(), 0..5).count, 0);
     let bins = histogram(&costs, 10);
     assert_eq!((bins.len(), bins.iter().map(|bin| bin.2).sum::<usize>()), (10, 100));
@@ -238,8 +239,9 @@ fn tables_and_lines_have_a_line_for_each_token() {
     assert_eq!(&rows[0][place("text")], "'=1+1");
     for (row, token) in rows.iter().zip(&costs.tokens) {
         assert_eq!(row[place("rank")].parse::<u32>().unwrap(), token.rank);
-        assert_eq!(row[place("entropy")].parse::<f32>().unwrap(), token.entropy);
-        assert_eq!(row[place("logprob")].parse::<f32>().unwrap(), token.logprob);
+        let number = |name: &str| row[place(name)].parse::<f32>().unwrap().to_bits();
+        assert_eq!(number("entropy"), token.entropy.to_bits());
+        assert_eq!(number("logprob"), token.logprob.to_bits());
         assert_eq!(row[place("end_us")].parse::<u64>().unwrap(), token.times.end / 1000);
         assert_eq!(row[place("batch")], *"1");
     }

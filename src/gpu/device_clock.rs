@@ -51,7 +51,7 @@ impl DeviceClock {
 
     /// A time of the device on the process's clock; 0 as long as nothing is known.
     #[must_use]
-    pub fn to_process(&self, device_ns: u64) -> u64 {
+    pub fn to_process(self, device_ns: u64) -> u64 {
         self.known.map_or(0, |known| (device_ns as f64 + known.taken).max(0.0) as u64)
     }
 

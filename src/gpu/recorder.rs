@@ -36,6 +36,7 @@ impl Pacing {
 /// When a span of work (a step, a chunk of a prompt, a frame of a picture) was where, in nanoseconds of [`crate::clock`]. What
 /// the device does is timed by its own clock, brought to this one ([`DeviceClock`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "names say their units")]
 pub struct StepTimes {
     /// The processor began to record it.
     pub recorded_ns: u64,

@@ -83,7 +83,7 @@ fn answer(window: &mut Window, count: usize) -> (Vec<u32>, String) {
 }
 
 fn end(ids: &[u32], text: &str) -> AnswerEvent {
-    let AnswerEvent::Finished(summary) = summary(text, StopReason::End) else { unreachable!() };
+    let AnswerEvent::Finished(summary) = summary(text, StopReason::End) else { panic!("no summary") };
     AnswerEvent::Finished(Box::new(Summary { ids: ids.to_vec(), ..*summary }))
 }
 
@@ -311,6 +311,7 @@ fn a_hundred_thousand_tokens_are_looked_at_from_end_to_end() {
 }
 
 /// Frames while the timeline is zoomed and moved; their times are printed for who runs the tests with `--nocapture`.
+#[expect(clippy::print_stdout, reason = "figures for who wants them")]
 fn frames(window: &mut Window, what: &str) {
     let mut times = Vec::new();
     for n in 0..40 {

@@ -86,7 +86,7 @@ fn a_comparison_runs_in_the_window_shares_its_pictures_and_is_judged() {
     assert!(savings.reused_tokens > 0 && savings.saved_secs > 0.0);
     assert!(stage.harness.query_all_by_label_contains("4 of 4 hold").next().is_some());
     // What each token cost, of all columns; a reference is no part of it.
-    let compared = comparing(&stage);
+    let compared = stage.state().comparing.as_ref().unwrap();
     assert_eq!(compared.costs.len(), 4);
     for (number, costs) in &compared.costs {
         let ids: Vec<u32> = costs.tokens.iter().map(|token| token.id).collect();

@@ -22,6 +22,7 @@ const MOST_TEXT: usize = 3000;
 const NAMED: usize = 5;
 
 /// Draws the page. `token` is the chosen one of `answer`; `None`: none is.
+#[expect(clippy::too_many_arguments, reason = "a drawing and everything it shows")]
 pub(super) fn inside_ui(
     ui: &mut Ui,
     state: &State,

@@ -105,8 +105,8 @@ pub(in crate::app) fn plots_ui(ui: &mut Ui, plot: Plots, answers: &[(String, Vec
         });
 }
 
-fn one<'a>(
-    drawn: &mut egui_plot::PlotUi<'a>,
+fn one(
+    drawn: &mut egui_plot::PlotUi<'_>,
     plot: Plots,
     name: &str,
     costs: &Costs,
@@ -155,9 +155,12 @@ fn one<'a>(
     }
 }
 
+/// An answer's name, the nanoseconds of its parts, and of all.
+type Sums<'a> = (&'a str, Vec<(Part, u64)>, u64);
+
 /// Where the time went: a bar an answer, its parts beside each other, and what each took.
 fn parts_ui(ui: &mut Ui, answers: &[(&str, Vec<&Costs>)], t: &Texts) {
-    let sums: Vec<(&str, Vec<(Part, u64)>, u64)> = answers
+    let sums: Vec<Sums<'_>> = answers
         .iter()
         .map(|(name, pieces)| {
             let mut all: Vec<(Part, u64)> = Part::SHOWN.iter().map(|&part| (part, 0)).collect();

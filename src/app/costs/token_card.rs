@@ -34,7 +34,7 @@ fn hex(bytes: &[u8]) -> String {
 /// "12.3 %", and enough digits that no small probability reads as none.
 pub(super) fn percent(probability: f32) -> String {
     let percent = f64::from(probability) * 100.0;
-    if percent < 0.000_01 && percent >= 0.0 {
+    if (0.0..0.000_01).contains(&percent) {
         return figure("< 0.00001 %");
     }
     let digits = if percent >= 10.0 {

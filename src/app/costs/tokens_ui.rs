@@ -44,7 +44,7 @@ impl TokensView {
 struct Blocks {
     /// Tokens cut into blocks so far.
     tokens: usize,
-    blocks: Vec<Block>,
+    list: Vec<Block>,
     width: f32,
     /// The scale of so many tokens.
     scale: Option<(usize, Scale)>,
@@ -78,16 +78,16 @@ impl Blocks {
         if self.tokens > all {
             *self = Self::default();
         }
-        let from = self.blocks.pop().map_or(0, |block| block.tokens.start);
+        let from = self.list.pop().map_or(0, |block| block.tokens.start);
         let mut begin = from;
         for (n, text) in texts.iter().enumerate().take(all).skip(from) {
             if text.contains('\n') || n - begin >= MOST_TOKENS {
-                self.blocks.push(Block { tokens: begin..n + 1, height: None });
+                self.list.push(Block { tokens: begin..n + 1, height: None });
                 begin = n + 1;
             }
         }
         if begin < all {
-            self.blocks.push(Block { tokens: begin..all, height: None });
+            self.list.push(Block { tokens: begin..all, height: None });
         }
         self.tokens = all;
     }
@@ -131,7 +131,7 @@ pub(in crate::app) fn tokens_ui(
     let scale = blocks.scale(metric, pieces);
     if (blocks.width - width).abs() > 0.5 {
         blocks.width = width;
-        blocks.blocks.iter_mut().for_each(|block| block.height = None);
+        blocks.list.iter_mut().for_each(|block| block.height = None);
     }
     let begin = ranges.first().map_or(entry.text.len(), |range| range.start);
     let end = ranges.last().map_or(begin, |range| range.end);
@@ -144,7 +144,7 @@ pub(in crate::app) fn tokens_ui(
     ui.spacing_mut().item_spacing.y = 0.0;
     let line = ui.text_style_height(&TextStyle::Body);
     let focus_first = view.pinned.filter(|_| view.current == Some(entry.id));
-    for block in &mut blocks.blocks {
+    for block in &mut blocks.list {
         let top = ui.cursor().top();
         let clip = ui.clip_rect();
         let thought = block.height.unwrap_or_else(|| estimate(&texts[block.tokens.clone()], width, line));
@@ -340,7 +340,7 @@ pub(super) fn legend_ui(ui: &mut Ui, scale: &Scale, t: &Texts) {
         Metric::Latency => format!("{} ms", crate::app::texts::figure(&format!("{value:.0}"))),
         Metric::Probability => format!("{:.0} %", value * 100.0),
         Metric::Entropy => crate::app::texts::figure(&format!("{value:.1}")),
-        Metric::Rank => format!("{}", value.round() as u32 + 1),
+        Metric::Rank => format!("{}", value.round_ties_even() as u32 + 1),
     };
     let (rect, response) = ui.allocate_exact_size(vec2(80.0, 12.0), Sense::hover());
     let steps = 22;
