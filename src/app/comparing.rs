@@ -5,10 +5,12 @@ mod models;
 mod starting;
 mod worker;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
+
+use indexmap::IndexMap;
 
 use crate::app::costs::Plots;
 use crate::compare::judge::{Rating, blind_order};
@@ -28,8 +30,8 @@ pub const PAGE: usize = 20;
 /// The most columns that can be added in the window; files may have more.
 pub const MOST_COLUMNS: usize = 8;
 
-/// Cells whose costs are in memory, at most: a hundred rows of eight columns.
-const MOST_COSTS: usize = 800;
+/// Tokens of cells whose costs are in memory, at most.
+const MOST_COSTS: usize = 100_000;
 
 /// Which groups of cells are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,7 +99,7 @@ pub struct Comparing {
     /// Finished cells by number in the plan.
     pub results: HashMap<usize, Arc<CellResult>>,
     /// What the tokens of cells cost that were answered since the window was opened, by number; the latest.
-    pub costs: BTreeMap<usize, Costs>,
+    pub costs: IndexMap<usize, Costs>,
     /// Ratings by key.
     pub ratings: HashMap<String, Rating>,
     /// A run is being laid out.
@@ -143,7 +145,7 @@ impl Comparing {
             run: None,
             plan: None,
             results: HashMap::new(),
-            costs: BTreeMap::new(),
+            costs: IndexMap::new(),
             ratings: HashMap::new(),
             preparing: false,
             summary: None,
@@ -212,9 +214,16 @@ impl Comparing {
 
     /// Keeps what cells cost, of the latest ones.
     fn keep_costs(&mut self, new: Vec<(usize, Costs)>) {
-        self.costs.extend(new);
-        while self.costs.len() > MOST_COSTS {
-            self.costs.pop_first();
+        for (number, costs) in new {
+            // The latest last.
+            self.costs.shift_remove(&number);
+            self.costs.insert(number, costs);
+        }
+        let tokens = |costs: &Costs| costs.tokens.len();
+        let mut sum: usize = self.costs.values().map(tokens).sum();
+        while sum > MOST_COSTS {
+            let Some((_, oldest)) = self.costs.shift_remove_index(0) else { break };
+            sum -= tokens(&oldest);
         }
     }
 

@@ -16,7 +16,7 @@ use super::columns_ui::Choices;
 use super::command::Command;
 use super::comparing_ui::{ComparingView, comparing_ui};
 use super::composition::Composition;
-use super::costs::{CostsCommand, CostsFiles, panel_ui};
+use super::costs::{CostsCommand, CostsFiles, Page, panel_ui};
 use super::device_loss::DeviceWatch;
 use super::dialogs::{Chosen, Dialogs};
 use super::frame_meter::FrameMeter;
@@ -446,6 +446,10 @@ impl WindowApp {
             composer_ui::composer_ui(ui, &mut self.state, &self.pictures, &mut self.composition, commands);
         });
         self.costs_panel(ui, commands);
+        let looks = self.preferences.costs_open && self.chat_view.costs.page == Page::Inside;
+        if self.state.looking.is_some() && !looks {
+            commands.push(Command::Costs(CostsCommand::StopLooking));
+        }
         let rows = (
             self.state.progress().is_some(),
             self.state.notices.len()

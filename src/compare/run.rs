@@ -517,7 +517,7 @@ impl Run {
     fn answered(&mut self, index: usize, text: &str, reason: StopReason, figures: Figures) -> CellResult {
         let under_way = &mut self.under_way[index];
         if let Some(ledger) = under_way.ledger.take() {
-            // Where nobody takes them, as on the command line, they are not gathered.
+            // Where nobody takes them, as on the command line, the latest few wait.
             if self.costs.len() == MOST_COSTS {
                 self.costs.remove(0);
             }

@@ -91,7 +91,7 @@ impl Times {
     #[must_use]
     pub fn device(&self) -> Option<(u64, u64)> {
         let span = if self.end > 0 { (self.begin, self.end) } else { (self.submitted, self.read) };
-        (span.1 > 0).then_some((span.0.min(span.1), span.1))
+        (span.0 > 0 && span.1 > 0).then_some((span.0.min(span.1), span.1))
     }
 
     /// Nanoseconds of [`Times::device`].

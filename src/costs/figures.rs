@@ -75,7 +75,8 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 #[must_use]
 pub fn floor_ms(costs: &Costs, cached_tokens: u32) -> Option<f64> {
     let gb_s = f64::from(costs.bandwidth_gb_s?);
-    let bytes = costs.weights_bytes + costs.kv_bytes_per_token * u64::from(cached_tokens);
+    let bytes =
+        costs.weights_bytes.saturating_add(costs.kv_bytes_per_token.saturating_mul(cached_tokens.into()));
     (gb_s > 0.0 && costs.weights_bytes > 0).then(|| bytes as f64 / gb_s / 1e6)
 }
 

@@ -78,6 +78,13 @@ impl Ledger {
         Self { costs, asked_ns, tokenizer: about.tokenizer, made_up: HashMap::new(), painted: 0 }
     }
 
+    /// The device's bandwidth was measured.
+    pub fn bandwidth_is(&mut self, gb_s: f32) {
+        if !self.costs.adapter.is_empty() {
+            self.costs.bandwidth_gb_s.get_or_insert(gb_s);
+        }
+    }
+
     /// What has come so far.
     #[must_use]
     pub fn costs(&self) -> &Costs {

@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::{ChunkCost, Costs, FrameCost, PictureCost, Times, TokenCost};
 use crate::error::{Error, Result};
 
-/// The first byte; others are of newer programs.
+/// The first byte, before the length (32 bits, little-endian) of what is deflated; others are of newer programs.
 const VERSION: u8 = 1;
-/// Unpacked, at most: what a hundred thousand tokens take is a tenth of it. A few bytes may claim to be many.
-const MOST_BYTES: u64 = 256 << 20;
+/// Unpacked, at most: a hundred thousand tokens take a fifth of it. A few bytes may claim to be many.
+const MOST_BYTES: u64 = 64 << 20;
 /// Steps of a log-probability of an alternative, which is shown and not computed with, in one nat.
 const STEPS: f32 = 2048.0;
+/// Alternatives kept of a token; a server may tell more.
+const MOST_ALTERNATIVES: usize = 100;
 const DOING: &str = "reading what an answer cost";
 
 #[derive(Serialize, Deserialize)]
@@ -54,7 +56,7 @@ struct Packed {
 }
 
 /// Eight moments of each of several things, microseconds: each less the one before it, the first less the first of the thing before.
-/// `i64::MIN` stands for "not known".
+/// [`UNKNOWN`] stands for "not known".
 #[derive(Serialize, Deserialize)]
 struct Column(Vec<i64>);
 
@@ -140,7 +142,7 @@ fn flags(token: &TokenCost) -> u8 {
 impl From<&Costs> for Packed {
     fn from(c: &Costs) -> Self {
         let tokens = || c.tokens.iter();
-        let alternatives = || tokens().flat_map(|token| &token.alternatives);
+        let alternatives = || tokens().flat_map(|token| token.alternatives.iter().take(MOST_ALTERNATIVES));
         Self {
             model: c.model.clone(),
             adapter: c.adapter.clone(),
@@ -164,7 +166,7 @@ impl From<&Costs> for Packed {
             logprobs: tokens().map(|token| token.logprob).collect(),
             ranks: tokens().map(|token| token.rank).collect(),
             entropies: tokens().map(|token| token.entropy).collect(),
-            alternatives: tokens().map(|t| u8::try_from(t.alternatives.len()).unwrap_or(u8::MAX)).collect(),
+            alternatives: tokens().map(|t| t.alternatives.len().min(MOST_ALTERNATIVES) as u8).collect(),
             alternative_ids: alternatives().map(|&(id, _)| id).collect(),
             alternative_steps: alternatives().map(|&(_, p)| (-p * STEPS).round_ties_even() as u16).collect(),
             indices: deltas(tokens().map(|token| u64::from(token.index))),
@@ -271,22 +273,40 @@ fn damaged(why: impl std::fmt::Display) -> Error {
 pub fn pack(pieces: &[Costs]) -> Result<Vec<u8>> {
     let packed: Vec<Packed> = pieces.iter().map(Packed::from).collect();
     let raw = postcard::to_allocvec(&packed).map_err(|e| Error::new("keeping what an answer cost", e))?;
-    let mut deflated = flate2::write::DeflateEncoder::new(vec![VERSION], flate2::Compression::default());
-    let written = deflated.write_all(&raw).and_then(|()| deflated.finish());
-    written.map_err(|e| Error::new("keeping what an answer cost", e))
+    let failed = |e: &dyn std::fmt::Display| Error::new("keeping what an answer cost", e.to_string());
+    let mut deflated = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+    let deflated = deflated.write_all(&raw).and_then(|()| deflated.finish()).map_err(|e| failed(&e))?;
+    let length = u32::try_from(deflated.len()).map_err(|e| failed(&e))?;
+    Ok([&[VERSION], length.to_le_bytes().as_slice(), &deflated].concat())
 }
 
-/// What [`pack`] made. Times come back in whole microseconds, alternatives' log-probabilities in steps of 1/2048 nat.
+/// What [`pack`] made, also several times one behind the other. Times come back in whole microseconds, alternatives' log-probabilities in steps of 1/2048 nat.
 ///
 /// # Errors
 /// The bytes are damaged, or of a newer program.
 pub fn unpack(bytes: &[u8]) -> Result<Vec<Costs>> {
-    let Some((&version, deflated)) = bytes.split_first() else { return Err(damaged("there is nothing")) };
-    if version != VERSION {
-        return Err(Error::new(DOING, format!("it is of version {version}")).help("use a newer program"));
+    if bytes.is_empty() {
+        return Err(damaged("there is nothing"));
     }
-    let mut raw = Vec::new();
-    flate2::read::DeflateDecoder::new(deflated).take(MOST_BYTES).read_to_end(&mut raw).map_err(damaged)?;
-    let packed: Vec<Packed> = postcard::from_bytes(&raw).map_err(damaged)?;
-    packed.into_iter().map(Packed::costs).collect()
+    let (mut all, mut rest) = (Vec::new(), bytes);
+    let mut room = MOST_BYTES;
+    while let Some((&version, behind)) = rest.split_first() {
+        if version != VERSION {
+            return Err(Error::new(DOING, format!("it is of version {version}")).help("use a newer program"));
+        }
+        let (length, behind) = behind.split_first_chunk().ok_or_else(|| damaged("it ends too early"))?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let (deflated, behind) =
+            behind.split_at_checked(length).ok_or_else(|| damaged("it ends too early"))?;
+        let mut raw = Vec::new();
+        let read =
+            flate2::read::DeflateDecoder::new(deflated).take(room).read_to_end(&mut raw).map_err(damaged)?;
+        room -= read as u64;
+        let packed: Vec<Packed> = postcard::from_bytes(&raw).map_err(damaged)?;
+        for packed in packed {
+            all.push(packed.costs()?);
+        }
+        rest = behind;
+    }
+    Ok(all)
 }

@@ -11,7 +11,11 @@ fn what_is_packed_comes_back() {
     costs.tokens[7].times = Times { read: 900_000_000, decoded: 901_000_000, ..Times::default() };
     let copy = costs.beginning(9);
     let packed = pack(&[copy.clone(), costs.clone()]).unwrap();
-    assert_eq!(unpack(&packed).unwrap(), [copy, costs]);
+    assert_eq!(unpack(&packed).unwrap(), [copy.clone(), costs.clone()]);
+    // What is appended later is read behind it.
+    let more = answer(3, 5);
+    let both = [packed, pack(std::slice::from_ref(&more)).unwrap()].concat();
+    assert_eq!(unpack(&both).unwrap(), [copy, costs, more]);
 }
 
 #[test]
@@ -30,7 +34,7 @@ fn a_token_takes_about_a_hundred_bytes() {
 fn damaged_bytes_are_refused_and_never_panic() {
     let packed = pack(&[answer(40, 3)]).unwrap();
     assert!(unpack(&[]).is_err());
-    assert!(unpack(&[9, 1, 2, 3]).unwrap_err().to_string().contains("newer program"));
+    assert!(unpack(&[9, 1, 0, 0, 0, 7]).unwrap_err().to_string().contains("newer program"));
     let mut random = Random(5);
     for _ in 0..300 {
         let mut broken = packed.clone();
@@ -44,16 +48,18 @@ fn damaged_bytes_are_refused_and_never_panic() {
     // What it is made of, broken before it was deflated.
     let raw = {
         let mut raw = Vec::new();
-        std::io::Read::read_to_end(&mut flate2::read::DeflateDecoder::new(&packed[1..]), &mut raw).unwrap();
+        std::io::Read::read_to_end(&mut flate2::read::DeflateDecoder::new(&packed[5..]), &mut raw).unwrap();
         raw
     };
     for _ in 0..300 {
         let mut broken = raw.clone();
         let at = random.below(broken.len() as u64) as usize;
         broken[at] = random.below(256) as u8;
-        let mut deflated = flate2::write::DeflateEncoder::new(vec![1], flate2::Compression::fast());
+        let mut deflated = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut deflated, &broken).unwrap();
-        if let Ok(costs) = unpack(&deflated.finish().unwrap()) {
+        let deflated = deflated.finish().unwrap();
+        let length = u32::try_from(deflated.len()).unwrap().to_le_bytes();
+        if let Ok(costs) = unpack(&[&[1], length.as_slice(), &deflated].concat()) {
             // Whatever came, it can be read.
             let _ = (trace(&costs), csv(&costs), json_lines(&costs), svg(&costs, Plot::Parts));
             for c in &costs {

@@ -105,7 +105,7 @@ impl Core {
             Command::Prepared(waiting) => self.waiting.push_back(*waiting),
             Command::SetProfiling(on, events) => events.send(self.set_profiling(on)),
             Command::Profile(events) => events.send(self.profile()),
-            Command::Ceilings(events) => events.send(self.gpu.ceilings()),
+            Command::Ceilings(events) => events.send(self.ceilings()),
             Command::Unload => self.unload(),
             Command::Quit => {}
         }
@@ -356,7 +356,7 @@ impl Running {
             .min_by_key(|&slot| self.slots[slot].as_ref().map(|s| s.id));
         if let Some(slot) = prefilling {
             worked = true;
-            self.steps.interrupt();
+            self.steps.interrupt(self.slots[slot].as_ref().map(|session| session.id));
             loop {
                 match self.advance(slot) {
                     // What gives the device nothing to do takes no turn.

@@ -313,7 +313,7 @@ impl Recorder {
         if workgroups.contains(&0) {
             return Ok(());
         }
-        let full = self.profile.is_some() && self.ops.len() == MOST_DISPATCHES;
+        let full = self.profile.is_some() && self.ops.len() >= MOST_DISPATCHES;
         if full || self.cost > 0.0 && self.cost + work.cost > self.piece_cost() {
             self.submit()?;
         }

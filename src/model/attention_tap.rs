@@ -74,6 +74,7 @@ impl AttentionTap {
         let buffers = [q, &cache.k[layer], rows, &cache.page_table, to];
         let groups = [word(self.length.div_ceil(PAGE_TOKENS)), word(self.heads), 1];
         let scores = self.heads * self.length;
+        // Without the keys: a look is no part of a profiled step.
         let work = Work::new(2 * scores * self.head_dim, scores * 4);
         let cost = work.flops;
         recorder.dispatch(&self.scores, &params, &buffers, groups, work.costing(cost))?;

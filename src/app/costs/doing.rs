@@ -92,6 +92,7 @@ impl WindowApp {
                 ctx.request_repaint_after(PROFILE_AGAIN);
             }
             CostsCommand::Measure => self.state.measure_ceilings(&mut *self.backend),
+            CostsCommand::StopLooking => self.state.stop_looking(),
             CostsCommand::LookInside(answer, token) => {
                 self.state.look_inside(answer, token, &mut *self.backend);
             }

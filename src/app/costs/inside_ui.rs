@@ -16,7 +16,7 @@ use crate::app::texts::{Texts, fill};
 use crate::chat::tree::MessageId;
 use crate::engine::{Inside, LayerLens, PicturePlace, Selection};
 
-/// Tokens of text that are drawn, at most: the ones attended to most, and those around the end.
+/// Tokens of text that are drawn, at most: the last ones.
 const MOST_TEXT: usize = 3000;
 /// Tokens of a layer that are named.
 const NAMED: usize = 5;

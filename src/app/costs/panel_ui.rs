@@ -43,8 +43,16 @@ fn metric_name(metric: Metric, t: &Texts) -> &'static str {
 /// What an answer is told by: its number on the path and its first words.
 fn answer_name(state: &State, answer: MessageId, t: &Texts) -> String {
     let Some(entry) = state.chat.tree.get(answer) else { return t.another_chat.to_owned() };
-    let words: String =
-        entry.text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(NAME_CHARS).collect();
+    let words: String = entry
+        .text
+        .get(..entry.text.floor_char_boundary(400))
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(NAME_CHARS)
+        .collect();
     let number = state.chat.shown().filter(|e| e.role == Role::Assistant).position(|e| e.id == answer);
     let number = number.map_or(String::new(), |n| format!("{}. ", n + 1));
     format!("{number}{words}")
@@ -59,7 +67,6 @@ fn answers(state: &State) -> Vec<MessageId> {
         let parent = state.chat.tree.get(id).and_then(|entry| entry.parent);
         all.extend(state.chat.tree.followers(parent).iter().copied().filter(|other| *other != id));
     }
-    all.dedup();
     all
 }
 

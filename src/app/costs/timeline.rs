@@ -1,6 +1,8 @@
 //! Room `app`: answers laid out in lanes over time. Plain data: bars in the order they begin, found by halving, so that a hundred thousand
 //! tokens cost a frame no more than what is seen of them.
 
+use std::time::{Duration, Instant};
+
 use crate::chat::tree::MessageId;
 use crate::costs::{Cause, Costs, Stage, Times, stalls};
 
@@ -74,6 +76,7 @@ pub struct Timeline {
     lanes: [Vec<Bar>; Lane::ALL.len()],
     /// What they were made of: answers, their tokens, and how many changes of finished ones there had been.
     made_of: Option<(Vec<(MessageId, usize)>, u64)>,
+    made_at: Option<Instant>,
     /// Seconds, the last end.
     length: f64,
     /// What is seen, seconds; `None`: all of it.
@@ -82,6 +85,8 @@ pub struct Timeline {
     pub reveal: bool,
 }
 
+/// Lanes of an answer that comes in are made anew after this.
+const AGAIN: Duration = Duration::from_millis(250);
 /// No closer than this, seconds.
 const CLOSEST: f64 = 20e-6;
 
@@ -154,6 +159,13 @@ impl Timeline {
         if self.made_of.as_ref().is_some_and(|made| made.0 == counts && made.1 == version) {
             return;
         }
+        // While tokens come, a few times a second will do.
+        let is_growing =
+            self.made_of.as_ref().is_some_and(|made| made.1 == version && made.0.len() == counts.len());
+        if is_growing && self.made_at.is_some_and(|at| at.elapsed() < AGAIN) {
+            return;
+        }
+        self.made_at = Some(Instant::now());
         self.made_of = Some((counts, version));
         self.lanes.iter_mut().for_each(Vec::clear);
         let pieces = || answers.iter().flat_map(|(_, pieces)| pieces).filter(|costs| !costs.is_copied);
@@ -162,7 +174,7 @@ impl Timeline {
             let mut first = 0;
             for costs in pieces {
                 if !costs.is_copied {
-                    let offset = (costs.asked_us - first_us) as f64 / 1e6;
+                    let offset = costs.asked_us.saturating_sub(first_us) as f64 / 1e6;
                     self.put(*id, costs, first, offset);
                 }
                 first += u32::try_from(costs.tokens.len()).unwrap_or(0);

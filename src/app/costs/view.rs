@@ -46,6 +46,8 @@ pub enum CostsCommand {
     WantProfile,
     /// Measure the device's limits.
     Measure,
+    /// Nobody looks into a token any more.
+    StopLooking,
     /// Look into this token.
     LookInside(MessageId, usize),
     /// Choose a file for what these answers cost.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::costs::Branch;
+use super::costs::{Branch, Ended};
 use super::{ModelState, State, engine_gone};
 use crate::app::backend::Backend;
 use crate::app::chat::{
@@ -113,9 +113,11 @@ pub(super) struct Answering {
     /// What the model elsewhere has thought so far.
     thinking: String,
     /// What its pieces before this one cost.
-    pub costs_before: Vec<Costs>,
+    pub(super) costs_before: Vec<Costs>,
+    /// It goes on, and what its pieces before cost is not in memory.
+    appends: bool,
     /// What it costs.
-    pub ledger: Option<Ledger>,
+    pub(super) ledger: Option<Ledger>,
     kept: Instant,
 }
 
@@ -670,6 +672,7 @@ impl State {
             start,
             thought_before,
             thinking: String::new(),
+            appends: matches!(waiting.intent, Intent::Continue(_)) && !is_new && costs_before.is_empty(),
             costs_before,
             ledger,
             kept: now,
@@ -772,9 +775,15 @@ impl State {
 
     /// What it cost is kept, where anything came of it.
     fn end_of_costs(&mut self, answering: &mut Answering) {
+        let (conversation, message) = (answering.conversation, answering.message);
         let before = std::mem::take(&mut answering.costs_before);
-        if let Some(ledger) = answering.ledger.take().filter(|ledger| !ledger.costs().tokens.is_empty()) {
-            self.shelf.ended(answering.message, before, ledger);
+        let is_there = self.chat_of(conversation).is_some_and(|chat| chat.tree.get(message).is_some());
+        match answering.ledger.take().filter(|_| is_there) {
+            Some(ledger) if !before.is_empty() || !ledger.costs().tokens.is_empty() => {
+                let append = answering.appends && !ledger.costs().tokens.is_empty();
+                self.shelf.ended(Ended { conversation, message, before, ledger, append });
+            }
+            _ => self.shelf.gone(message),
         }
     }
 

@@ -29,11 +29,32 @@ pub struct Shelf {
     /// Answers of this run of the program, in the order they were asked.
     run: Vec<(ConversationId, MessageId)>,
     /// Answers that have ended and whose last tokens are yet to be drawn.
-    unpainted: Vec<(MessageId, Vec<Costs>, Ledger)>,
+    unpainted: Vec<Ended>,
     /// The device's own read bandwidth, GB/s, where it was measured.
     pub bandwidth_gb_s: Option<f32>,
     /// Counts changes, for drawings that remember.
     pub version: u64,
+}
+
+/// An answer that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub conversation: ConversationId,
+    pub message: MessageId,
+    /// What its pieces before cost.
+    pub before: Vec<Costs>,
+    pub ledger: Ledger,
+    /// There are pieces before that are not in memory.
+    pub append: bool,
+}
+
+impl Ended {
+    /// What is known of it.
+    fn costs(self) -> Vec<Costs> {
+        let mut all = self.before;
+        all.extend(Some(self.ledger.into_costs()).filter(|costs| !costs.tokens.is_empty()));
+        all
+    }
 }
 
 /// An answer that begins with tokens of another.
@@ -74,14 +95,22 @@ impl Shelf {
     }
 
     /// An answer has ended; it is kept once its last tokens have been drawn.
-    pub(super) fn ended(&mut self, message: MessageId, before: Vec<Costs>, ledger: Ledger) {
-        self.unpainted.push((message, before, ledger));
+    pub(super) fn ended(&mut self, ended: Ended) {
+        self.unpainted.push(ended);
+        self.version += 1;
+    }
+
+    /// Nothing came of an answer.
+    pub(super) fn gone(&mut self, message: MessageId) {
+        self.run.retain(|(_, other)| *other != message);
         self.version += 1;
     }
 
     /// The device's bandwidth was measured: it is that of the answers that ran on it before, too.
     pub(super) fn bandwidth_is(&mut self, gb_s: f32, adapter: &str) {
-        self.bandwidth_gb_s = Some(gb_s);
+        for ended in &mut self.unpainted {
+            ended.ledger.bandwidth_is(gb_s);
+        }
         for all in self.known.values_mut() {
             if all.iter().any(|costs| costs.adapter == adapter && costs.bandwidth_gb_s.is_none()) {
                 for costs in Arc::make_mut(all).iter_mut().filter(|costs| costs.adapter == adapter) {
@@ -120,8 +149,8 @@ impl State {
             let live = answering.ledger.as_ref().map(Ledger::costs);
             return answering.costs_before.iter().chain(live).collect();
         }
-        if let Some((_, before, ledger)) = self.shelf.unpainted.iter().find(|(id, ..)| *id == message) {
-            return before.iter().chain([ledger.costs()]).collect();
+        if let Some(ended) = self.shelf.unpainted.iter().find(|ended| ended.message == message) {
+            return ended.before.iter().chain([ended.ledger.costs()]).collect();
         }
         self.shelf.known.get(&message).map(|all| all.iter().collect()).unwrap_or_default()
     }
@@ -148,41 +177,56 @@ impl State {
                 self.shelf.put(message, Vec::new());
             }
         }
-        let shown = self.chat.tree.path().to_vec();
+        self.forget_costs(message);
+    }
+
+    /// Forgets what is in memory of answers that are not on the screen, where it is much; never of this one.
+    fn forget_costs(&mut self, message: MessageId) {
+        let mut shown = self.chat.tree.path().to_vec();
+        shown.push(message);
         self.shelf.forget(&shown);
     }
 
     /// A frame has been drawn, from and to these times of [`crate::clock`]: whatever has come of the conversation on the screen is
     /// on it. Answers that have ended are kept.
     pub fn drawn(&mut self, begin_ns: u64, end_ns: u64) {
-        let shown = self.chat.id;
-        let ledgers = self.answering.iter_mut().filter(|answering| answering.conversation == shown);
+        // The comparison may be on the screen instead.
+        let shown = Some(self.chat.id).filter(|_| !self.shows_comparison);
+        let ledgers = self.answering.iter_mut().filter(|answering| Some(answering.conversation) == shown);
         for ledger in ledgers.filter_map(|answering| answering.ledger.as_mut()) {
             ledger.drawn(begin_ns, end_ns);
         }
-        for (message, mut costs, mut ledger) in std::mem::take(&mut self.shelf.unpainted) {
-            if self.chat.tree.get(message).is_some() {
-                ledger.drawn(begin_ns, end_ns);
+        for mut ended in std::mem::take(&mut self.shelf.unpainted) {
+            if Some(ended.conversation) == shown {
+                ended.ledger.drawn(begin_ns, end_ns);
             }
-            costs.push(ledger.into_costs());
-            self.keep_costs(message, costs);
+            self.keep_costs(ended);
         }
     }
 
     /// Keeps the costs of answers that have ended, drawn or not: the window is going.
     pub fn keep_all_costs(&mut self) {
-        for (message, mut costs, ledger) in std::mem::take(&mut self.shelf.unpainted) {
-            costs.push(ledger.into_costs());
-            self.keep_costs(message, costs);
+        for ended in std::mem::take(&mut self.shelf.unpainted) {
+            self.keep_costs(ended);
         }
     }
 
-    fn keep_costs(&mut self, message: MessageId, costs: Vec<Costs>) {
+    fn keep_costs(&mut self, ended: Ended) {
+        let (message, append) = (ended.message, ended.append);
+        let costs = ended.costs();
         match pack(&costs) {
-            Ok(bytes) => self.jobs.push(Job::KeepCosts { id: message, bytes: bytes.into() }),
+            Ok(bytes) => self.jobs.push(Job::KeepCosts { id: message, bytes: bytes.into(), append }),
             Err(error) => self.report(&error),
         }
-        self.shelf.put(message, costs);
+        if append {
+            // All of it is read again when it is wanted.
+            self.shelf.known.remove(&message);
+            self.shelf.asked.remove(&message);
+            self.shelf.version += 1;
+        } else {
+            self.shelf.put(message, costs);
+        }
+        self.forget_costs(message);
     }
 
     /// Takes in an event of an answer.
@@ -236,6 +280,10 @@ impl State {
             left -= count;
         }
         let last = kept.last_mut().ok_or_else(gone)?;
+        if info.tokenizer.is_special(id) {
+            let why = "this token ends a turn, or is one of control";
+            return Err(Error::new(DOING, why).help("choose another one"));
+        }
         let original = self.costs_of(answer).into_iter().flat_map(|costs| &costs.tokens).nth(token);
         let mut chosen = original.cloned().ok_or_else(gone)?;
         let place = chosen.alternatives.iter().position(|(other, _)| *other == id);

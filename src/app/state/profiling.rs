@@ -100,6 +100,7 @@ impl State {
                     let ceilings = ceilings.clone();
                     self.ceilings_came(ceilings);
                 }
+                self.profiling.error = None;
                 self.profiling.report = Some(Box::new(report));
             }
             Some(Err(error)) => self.profiling.error = Some(error),
@@ -114,8 +115,13 @@ impl State {
     fn ceilings_came(&mut self, ceilings: Ceilings) {
         let bandwidth_gb_s = ceilings.read_gb_s as f32;
         self.profiling.ceilings = Some(ceilings);
-        let adapter = self.model_info().map(|info| info.adapter.clone());
-        if let Some(adapter) = adapter.filter(|_| self.shelf.bandwidth_gb_s.is_none()) {
+        if self.shelf.bandwidth_gb_s.replace(bandwidth_gb_s).is_some() {
+            return;
+        }
+        for ledger in self.answering.iter_mut().filter_map(|answering| answering.ledger.as_mut()) {
+            ledger.bandwidth_is(bandwidth_gb_s);
+        }
+        if let Some(adapter) = self.model_info().map(|info| info.adapter.clone()) {
             self.shelf.bandwidth_is(bandwidth_gb_s, &adapter);
         }
     }

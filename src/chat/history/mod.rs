@@ -395,14 +395,19 @@ impl History {
         })
     }
 
-    /// Keeps what an answer cost, packed, in place of what was kept of it before.
+    /// Keeps what an answer cost, packed: behind what was kept of it before (`append`), or in its place.
     ///
     /// # Errors
     /// It cannot be saved.
-    pub fn keep_costs(&mut self, message: MessageId, bytes: &[u8]) -> Result<()> {
+    pub fn keep_costs(&mut self, message: MessageId, bytes: &[u8], append: bool) -> Result<()> {
         self.write(|c| {
+            let before: Option<Vec<u8>> = c
+                .prepare_cached("SELECT bytes FROM costs WHERE message = ?1")?
+                .query_row([message.0], |row| row.get(0))
+                .optional()?;
+            let before = before.filter(|_| append).unwrap_or_default();
             c.prepare_cached("INSERT OR REPLACE INTO costs (message, bytes) VALUES (?1, ?2)")?
-                .execute(params![message.0, bytes])?;
+                .execute(params![message.0, [before.as_slice(), bytes].concat()])?;
             Ok(())
         })
     }

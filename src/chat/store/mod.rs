@@ -91,6 +91,8 @@ pub enum Job {
         id: MessageId,
         /// Packed.
         bytes: Arc<[u8]>,
+        /// Behind what was kept before, which is not in memory; otherwise in its place.
+        append: bool,
     },
     /// Keeps which messages are shown.
     Choose {

@@ -273,9 +273,9 @@ impl Worker {
                 let id = self.message(*id)?;
                 self.history.update(id, text, *state, details)
             }
-            Job::KeepCosts { id, bytes } => {
+            Job::KeepCosts { id, bytes, append } => {
                 let id = self.message(*id)?;
-                self.history.keep_costs(id, bytes)
+                self.history.keep_costs(id, bytes, *append)
             }
             Job::Choose { conversation, path } => {
                 let conversation = self.conversation(*conversation)?;
@@ -472,15 +472,19 @@ impl Worker {
 
     /// What an answer cost, also where it still waits to be saved.
     fn costs(&self, message: MessageId) -> Result<Option<Arc<[u8]>>> {
-        let waiting = self.queue.iter().rev().find_map(|job| match job {
-            Job::KeepCosts { id, bytes } if *id == message => Some(Arc::clone(bytes)),
-            _ => None,
-        });
-        match (waiting, self.ids.database_message(message)) {
-            (Some(bytes), _) => Ok(Some(bytes)),
-            (None, Some(id)) => Ok(self.history.costs(id)?.map(Arc::from)),
-            (None, None) => Ok(None),
+        let mut all = match self.ids.database_message(message) {
+            Some(id) => self.history.costs(id)?,
+            None => None,
+        };
+        for job in &self.queue {
+            if let Job::KeepCosts { id, bytes, append } = job
+                && *id == message
+            {
+                let before = all.take().filter(|_| *append).unwrap_or_default();
+                all = Some([before.as_slice(), bytes].concat());
+            }
         }
+        Ok(all.map(Arc::from))
     }
 
     /// The bytes of a file that still waits with its message.

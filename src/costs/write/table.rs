@@ -69,9 +69,12 @@ pub fn csv(all: &[Costs]) -> Result<String> {
             );
             row.insert(5, if token.rank == u32::MAX { String::new() } else { token.rank.to_string() });
             row.push(costs.latency_ms(n).map_or_else(String::new, |ms| format!("{ms:.3}")));
-            row.push(format!("{:.3}", token.times.device_ns() as f64 / 1e6));
+            row.push(match token.times.device_ns() {
+                0 => String::new(),
+                ns => format!("{:.3}", ns as f64 / 1e6),
+            });
             row.extend([token.index, token.pages(), token.batch].map(|n| n.to_string()));
-            row.push(token.bytes.to_string());
+            row.push(if token.bytes == 0 { String::new() } else { token.bytes.to_string() });
             row.push(token.gb_s().map_or_else(String::new, |rate| format!("{rate:.3}")));
             let flags = [token.drafted, token.forced, token.compiled, token.grew_page, token.interrupted];
             row.extend(flags.map(|flag| u8::from(flag).to_string()));

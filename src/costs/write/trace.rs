@@ -48,7 +48,7 @@ impl Writer {
     /// A stretch that lies in or beside others of its lane, never across.
     fn span(&mut self, lane: Lane, name: &str, span: Option<(u64, u64)>, args: &Value) {
         let Some((begin, end)) = span else { return };
-        let (ts, dur) = (self.us(begin), (end - begin) as f64 / 1e3);
+        let (ts, dur) = (self.us(begin), end.saturating_sub(begin) as f64 / 1e3);
         self.events.push(json!({
             "name": name, "ph": "X", "pid": 1, "tid": lane as u32, "ts": ts, "dur": dur, "args": args,
         }));
@@ -79,7 +79,8 @@ impl Writer {
 /// The trace of several answers.
 #[must_use]
 pub fn trace(all: &[Costs]) -> String {
-    let first_us = all.iter().map(|costs| costs.asked_us).min().unwrap_or(0);
+    let own = all.iter().filter(|costs| !costs.is_copied);
+    let first_us = own.map(|costs| costs.asked_us).min().unwrap_or(0);
     let mut events =
         vec![json!({ "name": "process_name", "ph": "M", "pid": 1, "args": { "name": "Ocelli" } })];
     for (lane, name) in LANES {
@@ -93,7 +94,7 @@ pub fn trace(all: &[Costs]) -> String {
     }
     let mut writer = Writer { events, offset_us: 0.0, next_id: 0 };
     for costs in all.iter().filter(|costs| !costs.is_copied) {
-        writer.offset_us = (costs.asked_us - first_us) as f64;
+        writer.offset_us = costs.asked_us.saturating_sub(first_us) as f64;
         answer(&mut writer, costs);
     }
     let about = all.first();

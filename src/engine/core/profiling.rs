@@ -2,7 +2,7 @@
 
 use super::{Core, Running};
 use crate::error::{Error, Result};
-use crate::gpu::ProfileReport;
+use crate::gpu::{Ceilings, ProfileReport};
 
 const DOING: &str = "timing kernels";
 
@@ -17,6 +17,15 @@ impl Core {
         }
         self.profiling = on;
         Ok(())
+    }
+
+    /// The device's limits, measured with nothing else on it.
+    pub(super) fn ceilings(&mut self) -> Result<Ceilings> {
+        if let Some(running) = &mut self.running {
+            running.steps.interrupt(None);
+            running.model.recorder.wait_for_all()?;
+        }
+        self.gpu.ceilings()
     }
 
     pub(super) fn profile(&self) -> Result<ProfileReport> {
@@ -40,7 +49,7 @@ impl Running {
     pub(super) fn set_profiling(&mut self, on: bool) -> Result<()> {
         let recorder = &mut self.model.recorder;
         // What was timed while both ways were in use says nothing of passes.
-        self.steps.interrupt();
+        self.steps.interrupt(None);
         recorder.set_profiling(on)?;
         if on {
             // With the device to ourselves, once; where memory is short a profile goes without.

@@ -52,6 +52,8 @@ struct Step {
     undisturbed: Option<u64>,
     /// What came between it and the step before.
     disturbance: Disturbance,
+    /// Whose other work ran between.
+    interrupted_by: Vec<Option<u64>>,
     /// Bytes it reads at least.
     bytes: u64,
     /// It ends a prefill, with this piece.
@@ -78,6 +80,8 @@ pub(super) struct Steps {
     /// Pieces of prefill and of the vision tower so far, and how many there were when the last step was submitted.
     interruptions: u64,
     interruptions_before: u64,
+    /// Whose work that was since the last step; `None`: nobody's.
+    interrupted_by: Vec<Option<u64>>,
     /// Kernels compiled before the last step.
     compiled_before: u64,
 }
@@ -92,9 +96,12 @@ impl Steps {
         self.chunks.clear();
     }
 
-    /// Other work goes to the device: times measured around it say nothing.
-    pub fn interrupt(&mut self) {
+    /// Other work goes to the device, of this session if of any: times measured around it say nothing.
+    pub fn interrupt(&mut self, session: Option<u64>) {
         self.interruptions += 1;
+        if !self.interrupted_by.contains(&session) {
+            self.interrupted_by.push(session);
+        }
     }
 
     /// What came between the last step and the next, which is submitted now.
@@ -102,7 +109,8 @@ impl Steps {
         let disturbance = Disturbance {
             compiled: std::mem::replace(&mut self.compiled_before, compiled) != compiled,
             grew_page: false,
-            interrupted: self.interruptions != self.interruptions_before,
+            // Said of each session of the step.
+            interrupted: false,
         };
         self.interruptions_before = self.interruptions;
         disturbance
@@ -123,13 +131,14 @@ impl Steps {
         compiled: u64,
     ) {
         let parts = vec![Part { slot, session, guesses: Vec::new(), grew_page: false }];
-        let disturbance = Disturbance { interrupted: false, ..self.disturbance(compiled) };
+        let disturbance = self.disturbance(compiled);
         self.in_flight.push_back(Step {
             readback,
             parts,
             began: Instant::now(),
             undisturbed: None,
             disturbance,
+            interrupted_by: Vec::new(),
             bytes,
             ends: Some(chunk),
         });
@@ -144,6 +153,7 @@ impl Steps {
             began,
             undisturbed,
             disturbance,
+            interrupted_by: std::mem::take(&mut self.interrupted_by),
             bytes,
             ends: None,
         });
@@ -366,7 +376,11 @@ impl Running {
                         decoded_ns: 0,
                         bytes: step.bytes / count.max(1) as u64,
                         disturbance: match n {
-                            0 => Disturbance { grew_page: part.grew_page, ..step.disturbance },
+                            0 => Disturbance {
+                                grew_page: part.grew_page,
+                                interrupted: step.interrupted_by.iter().any(|by| *by != Some(part.session)),
+                                ..step.disturbance
+                            },
                             _ => Disturbance::default(),
                         },
                         ends_prefill: step.ends.is_some(),
@@ -458,14 +472,20 @@ fn deal(slots: &[usize], made: &[Vec<u32>; MAX_BATCH]) -> Vec<usize> {
     share
 }
 
-/// The `n`-th of `count` equal parts of a step's time on the device.
+/// The `n`-th of `count` equal parts of a step's time on the device or, where that is not known, from submitting to reading.
 fn divide(times: StepTimes, n: usize, count: usize) -> StepTimes {
-    let took = times.end_ns.saturating_sub(times.begin_ns);
-    let at = |n: usize| times.begin_ns + took * n as u64 / count.max(1) as u64;
-    let end_ns = if n + 1 == count { times.end_ns } else { at(n + 1) };
+    let part = |begin: u64, end: u64| {
+        let at = |n: usize| begin + end.saturating_sub(begin) * n as u64 / count.max(1) as u64;
+        (at(n), if n + 1 == count { end } else { at(n + 1) })
+    };
+    if times.end_ns == 0 {
+        let (submitted_ns, read_ns) = part(times.submitted_ns, times.read_ns);
+        return StepTimes { submitted_ns, read_ns, ..times };
+    }
+    let (begin_ns, end_ns) = part(times.begin_ns, times.end_ns);
     // The sampler ran once, at the end of the pass.
-    let mark_ns = if n + 1 == count && times.mark_ns >= at(n) { times.mark_ns } else { 0 };
-    StepTimes { begin_ns: at(n), end_ns, mark_ns, ..times }
+    let mark_ns = if n + 1 == count && times.mark_ns >= begin_ns { times.mark_ns } else { 0 };
+    StepTimes { begin_ns, mark_ns, end_ns, ..times }
 }
 
 #[cfg(test)]
