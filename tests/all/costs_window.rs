@@ -232,6 +232,44 @@ fn what_answers_cost_outlives_the_window() {
 }
 
 #[test]
+fn an_answer_that_goes_on_after_a_restart_keeps_what_its_beginning_cost() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = {
+        let mut window = Window::open_in(folder.path()).with_model();
+        answer(&mut window, 25).1
+    };
+    {
+        let mut window = Window::open_in(folder.path()).with_model();
+        window.wait_until(|state| state.list.len() == 1);
+        window.click("What is it?");
+        window.wait_until(|state| state.chat.shown().count() == 2);
+        // Nobody has looked at what it cost: it is not in memory.
+        window.press(Modifiers::COMMAND.plus(Modifiers::SHIFT), Key::Enter);
+        assert_eq!(window.asked(), 1);
+        let (ids, more) = words(4);
+        let asked = clock::now_ns();
+        for (n, id) in (0..).zip(&ids) {
+            window.say(token_event(*id, n, asked));
+        }
+        window.say(end(&ids, &more));
+        assert_eq!(window.shown()[1], format!("{text}{more}"));
+        window.press(Modifiers::COMMAND, Key::J);
+        let id = last(&window);
+        window.wait_until(|state| state.costs_of(id).len() == 2);
+    }
+    let mut window = Window::open_in(folder.path()).with_model();
+    window.wait_until(|state| state.list.len() == 1);
+    window.click("What is it?");
+    window.wait_until(|state| state.chat.shown().count() == 2);
+    window.press(Modifiers::COMMAND, Key::J);
+    let id = last(&window);
+    window.wait_until(|state| state.costs_of(id).len() == 2);
+    let tokens: Vec<usize> = window.state().costs_of(id).iter().map(|costs| costs.tokens.len()).collect();
+    assert_eq!(tokens, [25, 4]);
+    assert_eq!(window.state().costs_of(id)[1].start_bytes as usize, text.len());
+}
+
+#[test]
 fn costs_are_written_to_files_and_what_cannot_be_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let mut window = Window::ready();
