@@ -18,6 +18,7 @@ use ocelli::gpu::StepTimes;
 use ocelli::model::sampler::TokenRecord;
 
 use crate::played::*;
+use crate::screenshots::Stage;
 
 /// Ids of tokens whose texts are whole words, and the text of all of them.
 fn words(count: usize) -> (Vec<u32>, String) {
@@ -290,6 +291,26 @@ fn costs_are_written_to_files_and_what_cannot_be_is_said() {
     window.harness.state_mut().export_costs(Form::Csv, &[id], nowhere);
     window.wait_until(|state| state.notices.iter().any(|notice| notice.is_error));
     assert!(window.see("is the folder still there?"));
+}
+
+#[test]
+fn the_panel_is_written_as_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stage = Stage::open();
+    stage.type_text("What do you know?");
+    stage.press(Modifiers::NONE, Key::Enter);
+    stage.wait_until("an answer", |state| {
+        state.progress().is_none()
+            && state.chat.last().is_some_and(|last| !state.costs_of(last.id).is_empty())
+    });
+    stage.press(Modifiers::COMMAND, Key::J);
+    let to = folder.path().join("panel.png");
+    stage.harness.state_mut().picture_of_costs(to.clone());
+    stage.wait_until("the picture", |state| state.notices.iter().any(|n| n.text.contains("panel.png")));
+    let picture = image::open(to).unwrap();
+    assert!(picture.width() > 600 && (150..500).contains(&picture.height()), "{:?}", picture.height());
+    let colours: std::collections::HashSet<[u8; 4]> = picture.to_rgba8().pixels().map(|p| p.0).collect();
+    assert!(colours.len() > 20, "there is something on it");
 }
 
 #[test]

@@ -119,8 +119,8 @@ impl WindowApp {
         write_on_thread(sender, &self.ctx, to, move || form.text(&costs).map(String::into_bytes));
     }
 
-    /// Writes the panel as it is seen in the next frame.
-    pub(in crate::app) fn picture_of_costs(&mut self, to: PathBuf) {
+    /// Writes the panel as it is seen in the next frame, as if the file had been chosen.
+    pub fn picture_of_costs(&mut self, to: PathBuf) {
         let Some(rect) = self.chat_view.costs.rect else { return };
         let (sender, ctx) = (self.costs_files.sender.clone(), self.ctx.clone());
         let scale = ctx.pixels_per_point();
