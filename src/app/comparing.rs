@@ -12,12 +12,12 @@ use std::time::Instant;
 
 use indexmap::IndexMap;
 
-use crate::app::costs::Plots;
 use crate::compare::judge::{Rating, blind_order};
 use crate::compare::{
     CellResult, Comparison, Cost, Line, PictureFiles, Plan, Rates, Run, Savings, Stage, Summary, samples,
 };
 use crate::costs::Costs;
+use crate::costs::write::Plot;
 use crate::error::Error;
 
 pub(super) use models::RunAsker;
@@ -67,7 +67,7 @@ pub struct Looking {
     /// The group whose tokens' costs are plotted beside each other.
     pub costs: Option<usize>,
     /// The plot.
-    pub plot: Plots,
+    pub plot: Plot,
 }
 
 /// Which groups are shown, by number, and as of when: results, changes, filter.

@@ -447,7 +447,7 @@ impl Recorder {
     /// A ring for records of `bytes` with the step's times behind them.
     #[must_use]
     pub fn record_ring(bytes: usize) -> ReadbackRing {
-        ReadbackRing::new(bytes + usize::try_from(TIMES_BYTES).unwrap_or(16))
+        ReadbackRing::new(bytes + TIMES_BYTES as usize)
     }
 
     /// Takes the times off the end of a record read back; those of the device are zeros where the adapter has no timestamps.

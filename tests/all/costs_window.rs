@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::Queryable;
 use ocelli::app::Outcome;
-use ocelli::app::costs::Plots;
 use ocelli::app::texts::{Language, set_language};
 use ocelli::chat::tree::MessageId;
 use ocelli::clock;
 use ocelli::costs::colour::Metric;
-use ocelli::costs::write::Form;
+use ocelli::costs::write::{Form, Plot};
 use ocelli::engine::{AnswerEvent, Disturbance, StopReason, Summary, TokenEvent};
 use ocelli::error::Error;
 use ocelli::gpu::StepTimes;
@@ -280,7 +279,7 @@ fn costs_are_written_to_files_and_what_cannot_be_is_said() {
         (Form::Trace, "a.json"),
         (Form::Csv, "a.csv"),
         (Form::JsonLines, "a.jsonl"),
-        (Form::Svg(Plots::Latency.in_file()), "a.svg"),
+        (Form::Svg(Plot::Latency), "a.svg"),
     ] {
         let to = folder.path().join(name);
         window.harness.state_mut().export_costs(form, &[id], to.clone());
@@ -342,7 +341,7 @@ fn every_control_of_the_panel_has_a_name_in_both_languages() {
     for language in [Language::English, Language::German] {
         set_language(&window.harness.ctx, language);
         window.run();
-        for plot in Plots::ALL {
+        for plot in Plot::ALL {
             window.harness.state_mut().choose_plot(plot);
             window.run();
             assert_eq!(window.harness.unnamed_widgets(), Vec::<String>::new(), "{plot:?}");

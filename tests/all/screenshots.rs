@@ -13,13 +13,13 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use image::ImageEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use ocelli::app::costs::Plots;
 use ocelli::app::models::Models;
 use ocelli::app::texts::{Language, set_language};
 use ocelli::app::{
     AnswerDetails, Draft, ModelState, Outcome, Places, Preferences, Sample, State, WindowApp, details,
 };
 use ocelli::costs::colour::Metric;
+use ocelli::costs::write::Plot;
 use ocelli::engine::Engine;
 use ocelli::model::builtin;
 use ocelli::model::memory::Room;
@@ -321,7 +321,7 @@ fn costs(stage: &mut Stage) {
     stage.click("Plots");
     stage.shoot("costs-plots");
     stage.theme(Theme::Light);
-    stage.harness.state_mut().choose_plot(Plots::Parts);
+    stage.harness.state_mut().choose_plot(Plot::Parts);
     set_language(&stage.harness.ctx, Language::German);
     stage.shoot("costs-parts-german");
     set_language(&stage.harness.ctx, Language::English);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use egui::Context;
 
-use super::view::{CostsCommand, Page, Plots};
+use super::view::{CostsCommand, Page};
 use crate::app::dialogs::Chosen;
 use crate::app::message_list::ScrollTo;
 use crate::app::texts::{fill, texts};
@@ -14,7 +14,7 @@ use crate::app::window::{WAKE_DELAY, WindowApp};
 use crate::chat::transfer::write_file;
 use crate::chat::tree::MessageId;
 use crate::costs::Costs;
-use crate::costs::write::Form;
+use crate::costs::write::{Form, Plot};
 use crate::error::{Error, Result};
 
 /// A profile on the screen is asked for again after this.
@@ -104,7 +104,7 @@ impl WindowApp {
     }
 
     /// Shows this plot, as if it had been chosen.
-    pub fn choose_plot(&mut self, plot: Plots) {
+    pub fn choose_plot(&mut self, plot: Plot) {
         let view = &mut self.chat_view.costs;
         (view.page, view.plot) = (Page::Plots, plot);
     }

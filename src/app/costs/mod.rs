@@ -15,4 +15,4 @@ pub(super) use doing::CostsFiles;
 pub(super) use panel_ui::{panel_ui, plot_choice};
 pub(super) use plots_ui::plots_ui;
 pub(super) use tokens_ui::tokens_ui;
-pub use view::{CostsCommand, CostsView, Page, Plots, count, nth};
+pub use view::{CostsCommand, CostsView, Page, count, nth};

@@ -8,7 +8,7 @@ use super::plots_ui::plots_ui;
 use super::timeline_ui::timeline_ui;
 use super::token_card::{card_ui, milliseconds};
 use super::tokens_ui::legend_ui;
-use super::view::{CostsCommand, CostsView, Page, Plots, count, nth};
+use super::view::{CostsCommand, CostsView, Page, count, nth};
 use crate::app::composer_ui::obstacle_text;
 use crate::app::pictures::Pictures;
 use crate::app::state::State;
@@ -17,7 +17,7 @@ use crate::app::texts::{Texts, figure, fill, texts};
 use crate::chat::message::Role;
 use crate::chat::tree::MessageId;
 use crate::costs::colour::Metric;
-use crate::costs::write::Form;
+use crate::costs::write::{Form, Plot};
 use crate::costs::{Costs, Figures};
 
 /// Width of the column of the chosen token, points: of a wide panel, and of a narrow one.
@@ -232,7 +232,7 @@ fn export_ui(
             (Form::Trace, t.export_trace),
             (Form::Csv, t.export_csv),
             (Form::JsonLines, t.export_json_lines),
-            (Form::Svg(view.plot.in_file()), t.export_svg),
+            (Form::Svg(view.plot), t.export_svg),
         ];
         for (form, name) in forms {
             if ui.add_enabled(answer.is_some(), egui::Button::new(name)).clicked() {
@@ -249,15 +249,15 @@ fn export_ui(
 }
 
 /// Which plot is drawn.
-pub(in crate::app) fn plot_choice(ui: &mut Ui, plot: &mut Plots, t: &Texts) {
+pub(in crate::app) fn plot_choice(ui: &mut Ui, plot: &mut Plot, t: &Texts) {
     let names = |plot| match plot {
-        Plots::Latency => t.plot_latency,
-        Plots::Histogram => t.plot_histogram,
-        Plots::Rate => t.plot_rate,
-        Plots::Parts => t.plot_parts,
+        Plot::Latency => t.plot_latency,
+        Plot::Histogram => t.plot_histogram,
+        Plot::Rate => t.plot_rate,
+        Plot::Parts => t.plot_parts,
     };
     combo(ui, "plot", t.plot_which, names(*plot), |ui| {
-        for other in Plots::ALL {
+        for other in Plot::ALL {
             ui.selectable_value(plot, other, names(other));
         }
     });
@@ -276,7 +276,7 @@ fn page_ui(
     if view.page == Page::Plots {
         plot_choice(ui, &mut view.plot, t);
         let profiling = &state.profiling;
-        if view.plot == Plots::Latency && profiling.ceilings.is_none() && state.model_info().is_some() {
+        if view.plot == Plot::Latency && profiling.ceilings.is_none() && state.model_info().is_some() {
             let measure = style::quiet_button(ui, t.measure, t.measure_hint, !profiling.is_measuring());
             if measure.clicked() {
                 commands.push(CostsCommand::Measure);

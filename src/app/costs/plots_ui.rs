@@ -1,13 +1,13 @@
 //! Room `app`: plots of what answers cost, of one or of several beside each other.
 
 use egui::{Color32, Rect, RichText, Sense, Stroke, StrokeKind, Ui, pos2, vec2};
-use egui_plot::{Bar, BarChart, Legend, Line, Plot, PlotPoints, Points};
+use egui_plot::{Bar, BarChart, Legend, Line, Plot as Chart, PlotPoints, Points};
 
 use super::timeline::Lane;
 use super::timeline_ui::lane_colour;
 use super::token_card::milliseconds;
-use super::view::Plots;
 use crate::app::texts::{Texts, figure};
+use crate::costs::write::Plot;
 use crate::costs::{Costs, Part, floor_ms, histogram, parts, rate_over_time};
 
 /// Points drawn of one answer, at most.
@@ -62,24 +62,24 @@ fn part_colour(part: Part, ui: &Ui) -> Color32 {
 }
 
 /// Draws a plot of some answers, each with its name, in the space there is.
-pub(in crate::app) fn plots_ui(ui: &mut Ui, plot: Plots, answers: &[(String, Vec<&Costs>)], t: &Texts) {
+pub(in crate::app) fn plots_ui(ui: &mut Ui, plot: Plot, answers: &[(String, Vec<&Costs>)], t: &Texts) {
     // Pieces of an answer that it took over from another have no times of its own.
     let own: Vec<(&str, Vec<&Costs>)> = answers
         .iter()
         .map(|(name, pieces)| (name.as_str(), pieces.iter().copied().filter(|c| !c.is_copied).collect()))
         .collect();
-    if plot == Plots::Parts {
+    if plot == Plot::Parts {
         parts_ui(ui, &own, t);
         return;
     }
     let (x, y) = match plot {
-        Plots::Latency => (t.axis_context, "ms"),
-        Plots::Histogram => ("ms", t.axis_tokens),
-        Plots::Rate => (t.axis_seconds, "tok/s"),
-        Plots::Parts => ("", ""),
+        Plot::Latency => (t.axis_context, "ms"),
+        Plot::Histogram => ("ms", t.axis_tokens),
+        Plot::Rate => (t.axis_seconds, "tok/s"),
+        Plot::Parts => ("", ""),
     };
     let dark = ui.visuals().dark_mode;
-    Plot::new(("costs", plot as u8))
+    Chart::new(("costs", plot as u8))
         .legend(Legend::default())
         .x_axis_label(x)
         .y_axis_label(y)
@@ -91,9 +91,9 @@ pub(in crate::app) fn plots_ui(ui: &mut Ui, plot: Plots, answers: &[(String, Vec
                 | egui_plot::HoverPosition::Elsewhere { position } => (position.x, position.y),
             };
             Some(match plot {
-                Plots::Latency => figure(&format!("{x:.0}: {y:.2} ms")),
-                Plots::Histogram => figure(&format!("{x:.2} ms: {y:.0}")),
-                Plots::Rate | Plots::Parts => figure(&format!("{x:.2} s: {y:.1} tok/s")),
+                Plot::Latency => figure(&format!("{x:.0}: {y:.2} ms")),
+                Plot::Histogram => figure(&format!("{x:.2} ms: {y:.0}")),
+                Plot::Rate | Plot::Parts => figure(&format!("{x:.2} s: {y:.1} tok/s")),
             })
         })
         .show(ui, |drawn| {
@@ -105,16 +105,9 @@ pub(in crate::app) fn plots_ui(ui: &mut Ui, plot: Plots, answers: &[(String, Vec
         });
 }
 
-fn one(
-    drawn: &mut egui_plot::PlotUi<'_>,
-    plot: Plots,
-    name: &str,
-    costs: &Costs,
-    colour: Color32,
-    t: &Texts,
-) {
+fn one(drawn: &mut egui_plot::PlotUi<'_>, plot: Plot, name: &str, costs: &Costs, colour: Color32, t: &Texts) {
     match plot {
-        Plots::Latency => {
+        Plot::Latency => {
             let every = costs.tokens.len().div_ceil(MOST_POINTS).max(1);
             let tokens = costs.tokens.iter().enumerate().skip(1).step_by(every);
             let points: Vec<[f64; 2]> = tokens
@@ -136,7 +129,7 @@ fn one(
                 );
             }
         }
-        Plots::Histogram => {
+        Plot::Histogram => {
             let bars = histogram(costs, BINS)
                 .into_iter()
                 .map(|(from, to, count)| {
@@ -147,11 +140,11 @@ fn one(
                 .collect();
             drawn.bar_chart(BarChart::new(name.to_owned(), bars).color(colour));
         }
-        Plots::Rate => {
+        Plot::Rate => {
             let rates = rate_over_time(costs, RATE_SECS, 2000).into_iter().map(|(at, rate)| [at, rate]);
             drawn.line(Line::new(name.to_owned(), PlotPoints::from(rates.collect::<Vec<_>>())).color(colour));
         }
-        Plots::Parts => {}
+        Plot::Parts => {}
     }
 }
 

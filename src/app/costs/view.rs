@@ -78,7 +78,7 @@ pub struct CostsView {
     /// Bring the chosen token into sight.
     pub reveal: bool,
     /// What is plotted.
-    pub plot: Plots,
+    pub plot: Plot,
     /// Another answer to compare with.
     pub beside: Option<MessageId>,
     /// The layer and the head whose attention is shown; `None`: the mean of all.
@@ -135,36 +135,6 @@ pub enum SortBy {
     GflopS,
     /// The share of what the device could do.
     Roofline,
-}
-
-/// A plot on the page of plots.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Plots {
-    /// Latency along the context.
-    #[default]
-    Latency,
-    /// How often each latency occurs.
-    Histogram,
-    /// Tokens a second over time.
-    Rate,
-    /// Where the time went.
-    Parts,
-}
-
-impl Plots {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Latency, Self::Histogram, Self::Rate, Self::Parts];
-
-    /// The same plot in a file.
-    #[must_use]
-    pub fn in_file(self) -> Plot {
-        match self {
-            Self::Latency => Plot::Latency,
-            Self::Histogram => Plot::Histogram,
-            Self::Rate => Plot::Rate,
-            Self::Parts => Plot::Parts,
-        }
-    }
 }
 
 impl CostsView {

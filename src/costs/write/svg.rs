@@ -5,9 +5,10 @@ use std::fmt::Write;
 use crate::costs::{Costs, Part, floor_ms, histogram, parts, rate_over_time};
 
 /// What is plotted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Plot {
     /// Latency of each token over its place in the context, with the bandwidth's floor.
+    #[default]
     Latency,
     /// How often each latency occurs.
     Histogram,
@@ -15,6 +16,11 @@ pub enum Plot {
     Rate,
     /// Where the time went.
     Parts,
+}
+
+impl Plot {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Latency, Self::Histogram, Self::Rate, Self::Parts];
 }
 
 const WIDTH: f64 = 860.0;
