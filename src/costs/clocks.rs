@@ -42,33 +42,6 @@ pub enum Stage {
     Window,
 }
 
-impl Stage {
-    /// All of them, in order.
-    pub const ALL: [Self; 7] = [
-        Self::Recording,
-        Self::Queue,
-        Self::Device,
-        Self::Sampling,
-        Self::Readback,
-        Self::Text,
-        Self::Window,
-    ];
-
-    /// Its name in files.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Recording => "recording",
-            Self::Queue => "queue",
-            Self::Device => "device",
-            Self::Sampling => "sampling",
-            Self::Readback => "readback",
-            Self::Text => "text",
-            Self::Window => "window",
-        }
-    }
-}
-
 impl Times {
     /// Those of a step, since `asked_ns` of [`crate::clock`].
     #[must_use]
@@ -119,14 +92,5 @@ impl Times {
             Stage::Window => (self.decoded, self.painted),
         };
         (begin > 0 && end > begin).then_some((begin, end))
-    }
-
-    /// Its first and last known moment.
-    #[must_use]
-    pub fn whole(&self) -> Option<(u64, u64)> {
-        let known =
-            [self.recorded, self.submitted, self.begin, self.end, self.read, self.decoded, self.painted];
-        let known = known.into_iter().filter(|&ns| ns > 0);
-        known.clone().min().zip(known.max())
     }
 }

@@ -152,12 +152,6 @@ impl Ledger {
         self.painted = self.costs.tokens.len();
     }
 
-    /// Have all tokens that came been drawn?
-    #[must_use]
-    pub fn is_drawn(&self) -> bool {
-        self.painted == self.costs.tokens.len()
-    }
-
     fn token(&mut self, token: &TokenEvent) {
         let record = &token.record;
         if let Some(tokenizer) = &self.tokenizer {

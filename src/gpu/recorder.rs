@@ -478,12 +478,6 @@ impl Recorder {
         times
     }
 
-    /// The device's clock beside the process's, as far as it is known.
-    #[must_use]
-    pub fn device_clock(&self) -> &DeviceClock {
-        &self.clock
-    }
-
     fn submit_with(
         &mut self,
         end_of_span: bool,

@@ -176,7 +176,7 @@ fn text_ui(ui: &mut Ui, inside: &Inside, weights: &[f32], t: &Texts) {
             .iter()
             .find(|p| p.frames.iter().any(|&first| (first..first + p.rows * p.cols).contains(&n)))
     };
-    let text = || (0..inside.length()).filter(|&n| picture(n).is_none());
+    let text = || (0..inside.length()).filter(|&n| !inside.is_picture(n));
     let highest = text().map(|n| weights.get(n).copied().unwrap_or(0.0)).fold(0.0f32, f32::max).max(1e-9);
     let share: f32 = text().filter_map(|n| weights.get(n)).sum();
     ui.label(RichText::new(fill(t.text_attention, &[("share", &percent(share))])).small());

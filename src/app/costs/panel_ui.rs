@@ -81,7 +81,6 @@ pub(in crate::app) fn panel_ui(
     let t = texts(ui.ctx());
     view.rect = Some(ui.max_rect());
     view.follow(state.shelf.run().last().map(|(_, id)| *id));
-    let all = answers(state);
     let answer = view.answer.filter(|id| state.chat.tree.get(*id).is_some()).or_else(|| {
         state
             .message_under_way()
@@ -105,7 +104,7 @@ pub(in crate::app) fn panel_ui(
     view.look_at(answer);
     if matches!(view.page, Page::Timeline | Page::Plots) {
         ui.horizontal(|ui| {
-            page_ui(ui, state, view, answer, &all, t, commands);
+            page_ui(ui, state, view, answer, t, commands);
             if let Some(figures) = figures(&pieces, answer, state.shelf.version, view) {
                 figures_ui(ui, &figures, view, t);
             }
@@ -269,7 +268,6 @@ fn page_ui(
     state: &State,
     view: &mut CostsView,
     answer: MessageId,
-    all: &[MessageId],
     t: &Texts,
     commands: &mut Vec<CostsCommand>,
 ) {
@@ -286,7 +284,7 @@ fn page_ui(
         let shown = beside.map_or(t.beside_none.to_owned(), |id| answer_name(state, id, t));
         combo(ui, "beside", t.beside, &shown, |ui| {
             ui.selectable_value(&mut view.beside, None, t.beside_none);
-            for &id in all.iter().filter(|id| **id != answer) {
+            for id in answers(state).into_iter().filter(|id| *id != answer) {
                 ui.selectable_value(&mut view.beside, Some(id), answer_name(state, id, t));
             }
         });
@@ -315,12 +313,14 @@ fn figures(pieces: &[&Costs], answer: MessageId, version: u64, view: &mut CostsV
             .selection
             .clone()
             .map_or(0..usize::MAX, |s| s.start.clamp(first, end) - first..s.end.clamp(first, end) - first);
+        first = end;
+        if costs.is_copied {
+            continue;
+        }
         let figures = Figures::of(costs, range);
-        let is_better = best.is_none_or(|best: Figures| figures.count > best.count);
-        if !costs.is_copied && is_better {
+        if best.is_none_or(|best: Figures| figures.count > best.count) {
             best = Some(figures);
         }
-        first = end;
     }
     view.figures = best.map(|figures| (key, figures));
     best

@@ -724,7 +724,9 @@ impl State {
                 Err(TryRecvError::Disconnected) => AnswerEvent::Failed(engine_gone("answering")),
             };
             answering.progress.see(&event);
-            Self::cost(&mut answering.ledger, &event);
+            if let Some(ledger) = &mut answering.ledger {
+                ledger.see(&event);
+            }
             match event {
                 // No answer of a chat is scored, nor looked into.
                 AnswerEvent::Prepared { .. }

@@ -12,7 +12,6 @@ use crate::chat::history::ConversationId;
 use crate::chat::store::Job;
 use crate::chat::tree::MessageId;
 use crate::costs::{Costs, Ledger, pack, unpack};
-use crate::engine::AnswerEvent;
 use crate::error::{Error, Result};
 use crate::model::detokenizer::Detokenizer;
 
@@ -71,12 +70,6 @@ pub struct Branch {
 }
 
 impl Shelf {
-    /// Costs of an answer that is not coming in. `None`: not known yet.
-    #[must_use]
-    pub fn get(&self, message: MessageId) -> Option<&Arc<Vec<Costs>>> {
-        self.known.get(&message)
-    }
-
     /// Answers of this run, in the order they were asked.
     #[must_use]
     pub fn run(&self) -> &[(ConversationId, MessageId)] {
@@ -227,13 +220,6 @@ impl State {
             self.shelf.put(message, costs);
         }
         self.forget_costs(message);
-    }
-
-    /// Takes in an event of an answer.
-    pub(super) fn cost(ledger: &mut Option<Ledger>, event: &AnswerEvent) {
-        if let Some(ledger) = ledger {
-            ledger.see(event);
-        }
     }
 
     /// Answers anew from a token of an answer on: with `id` in its place and everything before it as it was. `token` counts over
