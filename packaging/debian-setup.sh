@@ -28,10 +28,12 @@ done
 wanted="libvulkan1 mesa-vulkan-drivers"
 # The window, on X11 and on Wayland.
 wanted="$wanted libx11-xcb1 libxcursor1 libxi6 libxrender1 libxkbcommon0 libxkbcommon-x11-0 libwayland-client0"
+# Models come over an encrypted connection, whose other end the system knows by these.
+wanted="$wanted ca-certificates"
 # The file dialogs ask the desktop for them over D-Bus (see "File dialogs" in README.md).
 wanted="$wanted libdbus-1-3"
-# A display for the tests where there is none, and a hand on its keyboard.
-[ -z "$tests" ] || wanted="$wanted xvfb xauth xdotool"
+# A display for the tests where there is none, a hand on its keyboard, and an eye on its sockets.
+[ -z "$tests" ] || wanted="$wanted xvfb xauth xdotool strace"
 
 # Rust links with the C compiler. Any that works will do, so try it rather than look for a package.
 can_link() {

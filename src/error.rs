@@ -36,6 +36,10 @@ pub enum ErrorKind {
     NoVision,
     /// The model was changed while the request was made: asked again, it is answered by the next.
     ModelChanged,
+    /// The device failed at something it had taken on: what it computed since nobody knows when cannot be trusted.
+    DeviceFailed,
+    /// A fault in the program itself ended the work in a panic, which was caught.
+    Panicked,
     /// The GPU device is gone and must be rebuilt.
     DeviceLost,
 }

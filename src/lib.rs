@@ -9,10 +9,12 @@ pub mod cli;
 pub mod clock;
 pub mod compare;
 pub mod costs;
+pub mod diagnostics;
 pub mod engine;
 pub mod error;
 pub mod gpu;
 pub mod hub;
+pub mod log;
 pub mod model;
 pub mod remote;
 

@@ -4,11 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ocelli::cli::{Cli, run, usage_error};
+use ocelli::log;
 
 fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("OCELLI_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,wgpu_hal=error,wgpu_core=error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    log::note_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
@@ -21,9 +20,11 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    log::begin(cli.log_folder().as_deref());
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            tracing::info!("{error}");
             eprintln!("ocelli: {error}");
             ExitCode::FAILURE
         }

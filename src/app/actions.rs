@@ -86,6 +86,10 @@ pub enum Action {
     ThemeLight,
     /// Dark.
     ThemeDark,
+    /// What a report of a fault needs, into the clipboard.
+    CopyDiagnostics,
+    /// The folder of the log, in the system's file manager.
+    ShowLogs,
 }
 
 /// A menu.
@@ -194,6 +198,8 @@ pub const TABLE: &[Row] = rows! {
     View, 1: ThemeSystem, theme_system, None;
     View, 0: ThemeLight, theme_light, None;
     View, 0: ThemeDark, theme_dark, None;
+    View, 1: CopyDiagnostics, copy_diagnostics, None;
+    View, 0: ShowLogs, show_logs, None;
 };
 
 impl Action {

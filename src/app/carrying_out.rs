@@ -15,7 +15,7 @@ use super::pictures::Origin;
 use super::preferences::Preset;
 use super::servers_ui::ServersView;
 use super::settings::Settings;
-use super::texts::set_language;
+use super::texts::{set_language, texts};
 use super::viewing::Viewing;
 use super::window::WindowApp;
 use super::{chat_ui, composer_ui, history_ui, menus_ui, plain_text, samples};
@@ -23,6 +23,7 @@ use crate::chat::history::ConversationId;
 use crate::chat::message::Role;
 use crate::chat::transfer::Format;
 use crate::error::Error;
+use crate::log;
 use crate::model::builtin;
 
 /// Steps of the size of everything, as a factor, and its limits.
@@ -126,14 +127,7 @@ impl WindowApp {
             }
             Command::ExportAnnotated(look, name) => self.dialogs.choose_annotated(ctx, frame, look, &name),
             Command::SavePreset(name) => self.save_preset(&name),
-            Command::UsePreset(index) => {
-                if let Some(preset) = self.preferences.presets.get(index) {
-                    // A preset says how answers are made; where they come from is the chat's.
-                    let answers_from = state.chat.settings.answers_from.take();
-                    state.chat.settings = Settings { answers_from, ..preset.settings.clone() };
-                    state.settings_touched = true;
-                }
-            }
+            Command::UsePreset(index) => self.use_preset(index),
             Command::UseRecommended(pictures) => {
                 state.chat.settings.use_recommended(pictures);
                 state.settings_touched = true;
@@ -147,6 +141,11 @@ impl WindowApp {
             Command::SaveServer(before, server, key) => state.save_server(before.as_deref(), *server, key),
             Command::RemoveServer(base_url) => state.elsewhere.remove(&base_url),
             Command::ForgetKey(base_url) => state.elsewhere.forget_key(&base_url),
+            Command::UseAdapter(name) => self.use_adapter(ctx, name),
+            Command::UseKv(kv) => {
+                self.preferences.kv = kv.map(|kv| kv.name().to_owned());
+                state.use_kv(kv, backend);
+            }
             Command::Costs(command) => self.costs_command(ctx, frame, command),
             Command::Compare(command) => self.compare(ctx, frame, command),
             Command::SetLanguage(language) => {
@@ -256,6 +255,17 @@ impl WindowApp {
             Action::ThemeSystem => ctx.set_theme(ThemePreference::System),
             Action::ThemeLight => ctx.set_theme(ThemePreference::Light),
             Action::ThemeDark => ctx.set_theme(ThemePreference::Dark),
+            Action::CopyDiagnostics => {
+                ctx.copy_text(self.diagnostics(ctx));
+                self.state.tell(texts(ctx).diagnostics_copied.to_owned(), false);
+            }
+            Action::ShowLogs => match self.places.folder().map(|folder| log::folder_in(&folder)) {
+                Some(folder) => self.reveal(&folder),
+                None => self.state.report(
+                    &Error::new("showing the log", "this window keeps none")
+                        .help("start it with --data FOLDER"),
+                ),
+            },
         }
     }
 
@@ -324,6 +334,15 @@ impl WindowApp {
         let name: String = title.unwrap_or("ocelli").chars().map(safe).take(60).collect();
         let name = if name.trim().is_empty() { "ocelli" } else { name.trim() };
         self.dialogs.choose_export(ctx, frame, (id, format, name));
+    }
+
+    fn use_preset(&mut self, index: usize) {
+        let Some(preset) = self.preferences.presets.get(index) else { return };
+        let state = &mut self.state;
+        // A preset says how answers are made; where they come from is the chat's.
+        let answers_from = state.chat.settings.answers_from.take();
+        state.chat.settings = Settings { answers_from, ..preset.settings.clone() };
+        state.settings_touched = true;
     }
 
     pub(super) fn save_preset(&mut self, name: &str) {

@@ -11,6 +11,7 @@ use super::texts::Language;
 use crate::chat::history::ConversationId;
 use crate::chat::transfer::Format;
 use crate::chat::tree::{Attachment, MessageId};
+use crate::model::kv_cache::KvFormat;
 use crate::model::recipe::Recipe;
 use crate::remote::{Key, Server};
 
@@ -116,6 +117,10 @@ pub enum Command {
     UsePreset(usize),
     /// Take what Qwen recommends, for pictures or for text.
     UseRecommended(bool),
+    /// Open the window anew on the adapter of this name.
+    UseAdapter(String),
+    /// Store keys and values so, and load the model anew.
+    UseKv(Option<KvFormat>),
     /// Forget this preset.
     DeletePreset(usize),
     /// Ask a server for its models, with a key that was typed and is not kept yet.

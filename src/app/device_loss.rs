@@ -20,6 +20,8 @@ use crate::gpu::Gpu;
 const LEFT_VARIABLE: &str = "OCELLI_AFTER_LOSS";
 /// For tests: when the device of the first window is destroyed; see [`LoseWhen`].
 const LOSE_VARIABLE: &str = "OCELLI_TEST_LOSE_DEVICE";
+/// For tests: when the first window panics, likewise.
+const PANIC_VARIABLE: &str = "OCELLI_TEST_PANIC";
 /// An answer that is under way when the device is lost has this long to end by itself, with what has come of it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -31,11 +33,15 @@ pub(super) struct Left {
     pub model: Option<PathBuf>,
     /// There was a conversation on the screen.
     pub has_chat: bool,
-    /// Devices lost until now.
+    /// Devices lost and panics caught until now.
     pub losses: u32,
-    /// The window was closed because its device is lost.
+    /// What a panic said that ended the window.
+    pub panic: Option<String>,
+    /// The adapter that was chosen for the next window.
+    pub adapter: Option<String>,
+    /// The window was closed so that another opens.
     #[serde(skip)]
-    pub is_loss: bool,
+    pub opens_again: bool,
 }
 
 impl Left {
@@ -45,7 +51,7 @@ impl Left {
     }
 }
 
-/// When a test has the device destroyed.
+/// When a test has the device destroyed, or has the window panic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LoseWhen {
     /// `answering`: words of an answer are coming in.
@@ -74,15 +80,30 @@ pub(super) struct DeviceWatch {
     found: Option<Instant>,
     ready: Option<Instant>,
     lose_when: Option<LoseWhen>,
+    /// It is to panic then, with a device that is fine.
+    panics: bool,
+    chosen: Option<String>,
 }
 
 impl DeviceWatch {
     /// Watches over this device; `left` is what the window leaves.
     pub fn new(gpu: Gpu, left: Rc<RefCell<Left>>) -> Self {
         let is_first = left.borrow().losses == 0;
-        let lose_when = std::env::var(LOSE_VARIABLE).ok().filter(|_| is_first);
-        let lose_when = lose_when.and_then(|text| LoseWhen::read(&text));
-        Self { gpu, left, found: None, ready: None, lose_when }
+        let asked = |name: &str| std::env::var(name).ok().filter(|_| is_first);
+        let (lost, panics) = (asked(LOSE_VARIABLE), asked(PANIC_VARIABLE));
+        let (lose_when, panics) = (lost.as_ref().or(panics.as_ref()), panics.is_some());
+        let lose_when = lose_when.and_then(|text| LoseWhen::read(text));
+        Self { gpu, left, found: None, ready: None, lose_when, panics, chosen: None }
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// The next window opens on this adapter, at once.
+    pub fn choose(&mut self, adapter: String) {
+        self.chosen = Some(adapter);
     }
 
     /// Is there nothing to draw on any more?
@@ -97,15 +118,19 @@ impl DeviceWatch {
             left.model = model.cloned();
         }
         left.has_chat = has_chat;
+        if let Some(adapter) = self.chosen.take() {
+            (left.adapter, left.opens_again) = (Some(adapter), true);
+        }
         if !self.gpu.is_lost() {
-            return false;
+            return left.opens_again;
         }
         let found = *self.found.get_or_insert(now);
-        left.is_loss = !busy || now.saturating_duration_since(found) >= LAST_WORDS;
-        left.is_loss
+        left.opens_again = !busy || now.saturating_duration_since(found) >= LAST_WORDS;
+        left.opens_again
     }
 
-    /// For tests: destroys the device when it is time. Gives how long it is until then, if that is known.
+    /// For tests: destroys the device when it is time, or panics. Gives how long it is until then, if that is known.
+    #[expect(clippy::panic, reason = "a test asks for it")]
     pub fn lose_if_asked(&mut self, state: &State, now: Instant) -> Option<Duration> {
         let when = self.lose_when.filter(|_| state.model_info().is_some())?;
         let answer = state.chat.last().filter(|last| last.role == Role::Assistant && !last.text.is_empty());
@@ -120,8 +145,12 @@ impl DeviceWatch {
             }
         };
         if wait.is_zero() {
-            tracing::debug!("a test loses the device");
             self.lose_when = None;
+            if self.panics {
+                tracing::debug!("a test has the window panic");
+                panic!("a test asked for it");
+            }
+            tracing::debug!("a test loses the device");
             self.gpu.lose();
             return None;
         }
@@ -134,7 +163,7 @@ impl DeviceWatch {
 /// # Errors
 /// It cannot be started.
 pub(super) fn start_anew(left: &Left) -> Result<()> {
-    const DOING: &str = "starting anew after the device was lost";
+    const DOING: &str = "starting anew";
     let fail = |e: std::io::Error| Error::new(DOING, e).help("start the program again");
     let text = serde_json::to_string(left).map_err(|e| Error::new(DOING, e))?;
     let mut command = Command::new(std::env::current_exe().map_err(fail)?);

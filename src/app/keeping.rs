@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use egui::{Context, ViewportCommand};
 
+use super::device_loss::DeviceWatch;
 use super::message_list::ScrollTo;
 use super::preferences::WindowPlace;
 use super::state::News;
-use super::texts::{fill, texts};
+use super::texts::{fill, language, texts};
 use super::window::{WAKE_DELAY, WindowApp};
 use crate::chat::store::Job;
+use crate::diagnostics;
 
 /// Settings and preferences that have changed are kept this long after.
 const KEEP_AFTER: Duration = Duration::from_millis(700);
@@ -114,6 +116,31 @@ impl WindowApp {
         for path in std::mem::take(&mut self.pictures.annotated) {
             self.state.tell(fill(t.picture_written, &[("file", &path.display())]), false);
         }
+    }
+
+    /// Opens the window anew on another adapter: answers under way end with what has come of them.
+    pub(super) fn use_adapter(&mut self, ctx: &Context, name: String) {
+        self.preferences.adapter = Some(name.clone());
+        if let Some(watch) = &mut self.watch {
+            watch.choose(name);
+            ctx.request_repaint();
+        }
+    }
+
+    /// What a report of a fault needs: Markdown, with nothing of the conversations.
+    #[must_use]
+    pub fn diagnostics(&self, ctx: &Context) -> String {
+        let screen = ctx.content_rect();
+        let (language, zoom, pixels) = (language(ctx), ctx.zoom_factor(), ctx.pixels_per_point());
+        let notes = [
+            format!(
+                "{:.0} x {:.0} points, {pixels} pixels a point, zoom {zoom}",
+                screen.width(),
+                screen.height()
+            ),
+            format!("language {language:?}, {} conversations", self.state.list.len()),
+        ];
+        diagnostics::report(self.watch.as_ref().map(DeviceWatch::gpu), self.state.model_info(), &notes)
     }
 
     /// A lost device takes the window with it; the next one begins where this one ended.

@@ -25,6 +25,7 @@ mod frame_meter;
 pub mod grounding_ui;
 mod history_ui;
 mod keeping;
+mod machine_ui;
 mod markdown_blocks;
 mod markdown_code;
 pub mod markdown_ui;

@@ -1,6 +1,6 @@
 //! Room `app`: opens the window on the engine's own device, and opens it again when that device is lost.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,12 +9,15 @@ use eframe::egui_wgpu::{WgpuConfiguration, WgpuSetup, WgpuSetupExisting};
 use egui::ViewportBuilder;
 
 use super::device_loss::{self, DeviceWatch, Left};
+use super::machine_ui::words_after;
 use super::preferences::Preferences;
 use super::state::State;
+use super::texts::texts;
 use super::window::{WAKE_DELAY, WindowApp};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, GpuOptions};
+use crate::log;
 use crate::model::calibration;
 use crate::model::kv_cache::KvFormat;
 use crate::model::memory::Room;
@@ -37,6 +40,8 @@ pub struct WindowOptions {
     pub data: Option<PathBuf>,
     /// Show the conversation that was changed last, not an empty one.
     pub show_newest: bool,
+    /// What happened to the window before this one.
+    pub after: Option<After>,
     /// The recipe for hub checkpoints; `None`: the engine's choice.
     pub recipe: Option<Recipe>,
     /// Tokens of context to make room for.
@@ -47,6 +52,22 @@ pub struct WindowOptions {
     pub kv: Option<KvFormat>,
     /// Bytes a model may take at most; `None`: what adapter and machine report.
     pub memory_limit_bytes: Option<u64>,
+}
+
+/// What the window tells of the one before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Its device was lost.
+    Loss,
+    /// It panicked, and said this.
+    Panic(String),
+    /// The adapter that was wanted cannot be used.
+    AdapterGone {
+        /// Its name.
+        wanted: String,
+        /// The one that is used instead.
+        got: String,
+    },
 }
 
 /// Where the window keeps what is to outlive it.
@@ -104,15 +125,24 @@ pub fn run(options: &WindowOptions) -> Result<()> {
         let Some(left) = run_once(&options, &places, losses)? else { return Ok(()) };
         losses = left.losses;
         if losses > MOST_LOSSES {
-            return Err(Error::new("opening the window again", "the device was lost again and again")
-                .help("update the graphics driver, or choose another adapter with --adapter")
-                .kind(ErrorKind::DeviceLost));
+            let (why, help) = match &left.panic {
+                Some(panic) => (panic.as_str(), "report it; what was written is kept"),
+                None => (
+                    "the device was lost again and again",
+                    "update the graphics driver, or choose another adapter with --adapter",
+                ),
+            };
+            let error = Error::new("opening the window again", why).help(help);
+            return Err(if left.panic.is_some() { error } else { error.kind(ErrorKind::DeviceLost) });
         }
-        if !left.is_loss {
+        if !left.opens_again {
             // The loop of events ended in a panic.
             return device_loss::start_anew(&left);
         }
-        tracing::warn!("the device was lost; opening the window on a new one");
+        match &left.adapter {
+            Some(name) => tracing::info!("opening the window on {name}"),
+            None => tracing::warn!("the device was lost; opening the window on a new one"),
+        }
         options.go_on_from(&left);
     }
 }
@@ -123,20 +153,47 @@ impl WindowOptions {
             self.model = Some(model.clone());
         }
         self.show_newest = left.has_chat;
+        if let Some(adapter) = &left.adapter {
+            self.gpu.adapter = Some(adapter.clone());
+        }
+        self.after = match (&left.panic, &left.adapter) {
+            (Some(why), _) => Some(After::Panic(why.clone())),
+            (None, Some(_)) => None,
+            (None, None) => Some(After::Loss),
+        };
+    }
+
+    /// Opens the device. An adapter that is named and cannot be used is no reason to stay closed where it was chosen in the settings, or
+    /// has been there until now: the best one is taken, and the window says so.
+    fn open_device(&mut self, preferences: &Preferences) -> Result<Gpu> {
+        let named_now = self.gpu.adapter.is_some() && self.after.is_none();
+        let wanted = self.gpu.adapter.clone().or_else(|| preferences.adapter.clone());
+        let error = match Gpu::new(&GpuOptions { adapter: wanted.clone(), ..self.gpu.clone() }) {
+            Err(error) if !named_now && wanted.is_some() => error,
+            opened => return opened,
+        };
+        tracing::warn!("{error}");
+        let gpu = Gpu::new(&GpuOptions { adapter: None, ..self.gpu.clone() })?;
+        self.gpu.adapter = None;
+        let (wanted, got) = (wanted.unwrap_or_default(), gpu.adapter_name().to_owned());
+        self.after = Some(After::AdapterGone { wanted, got });
+        Ok(gpu)
     }
 }
 
-/// A window that lost its device this often in one run of the program stays closed.
+/// A window that lost its device or panicked this often in one run of the program stays closed.
 const MOST_LOSSES: u32 = 5;
 
 /// One window on one device; what it leaves when the device was lost.
 fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Option<Left>> {
     const DOING: &str = "opening the window";
     let start = Instant::now();
-    let gpu = Gpu::new(&options.gpu)?;
+    let mut options = options.clone();
+    let preferences = places.preferences.as_deref().map(Preferences::read).unwrap_or_default();
+    let gpu = options.open_device(&preferences)?;
+    tracing::info!("Ocelli {} on {}", env!("CARGO_PKG_VERSION"), gpu.adapter_name());
     calibration::apply_remembered(&gpu);
     let adapter = gpu.adapter_name().to_owned();
-    let preferences = places.preferences.as_deref().map(Preferences::read).unwrap_or_default();
     let mut viewport = ViewportBuilder::default()
         .with_title("Ocelli")
         .with_app_id("ocelli")
@@ -167,7 +224,7 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
     let watch = DeviceWatch::new(gpu.clone(), left.clone());
     let device = gpu.clone();
     let room = options.memory_limit_bytes.map(Room::limited).or_else(|| Room::of(&gpu));
-    let (options, places) = (options.clone(), places.clone());
+    let places = places.clone();
     let window = move || {
         eframe::run_native(
             "Ocelli",
@@ -181,7 +238,8 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
                 let engine = Engine::start(gpu, Arc::new(move || ctx.request_repaint_after(WAKE_DELAY)))?;
                 let mut state = State::new(options.context, options.recipe);
                 state.text_only = options.text_only;
-                state.kv = options.kv;
+                let chosen = preferences.kv.as_deref().and_then(|name| name.parse().ok());
+                state.kv = options.kv.or(chosen);
                 state.memory_limit_bytes = options.memory_limit_bytes;
                 state.elsewhere.keys = Keys::system();
                 state.chat.draft.text.clone_from(&preferences.unsent);
@@ -195,6 +253,10 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
                 app.watch = Some(watch);
                 app.open_first_model(options.model);
                 app.state.show_newest = options.show_newest;
+                if let Some(after) = &options.after {
+                    let (text, is_error) = words_after(after, texts(&creation.egui_ctx));
+                    app.state.tell(text, is_error);
+                }
                 Ok(Box::new(app))
             }),
         )
@@ -205,9 +267,16 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
         Err(_) if device.find_out_if_lost() => {
             tracing::warn!("the device was lost while a frame was drawn; starting anew");
             let losses = losses + 1;
-            return Ok(Some(Left { losses, is_loss: false, ..left.take() }));
+            return Ok(Some(Left { losses, opens_again: false, ..left.take() }));
         }
-        Err(panic) => resume_unwind(panic),
+        // The window's state is in the history and in the preferences: dropping it has written them.
+        Err(panic) => {
+            let error = log::panicked("drawing the window", &*panic);
+            tracing::error!("{error}; starting anew");
+            let losses = losses + 1;
+            let panic = Some(error.to_string());
+            return Ok(Some(Left { losses, panic, opens_again: false, ..left.take() }));
+        }
     };
     ended.map_err(|e| match e {
         eframe::Error::AppCreation(e) => Error::new(DOING, e),
@@ -217,7 +286,8 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
         e => with_library_help(Error::new(DOING, e)),
     })?;
     let left = left.take();
-    Ok(left.is_loss.then(|| Left { losses: losses + 1, ..left }))
+    let losses = losses + u32::from(left.adapter.is_none());
+    Ok(left.opens_again.then_some(Left { losses, ..left }))
 }
 
 #[cfg(target_os = "linux")]

@@ -17,6 +17,7 @@ use crate::chat::grounding::Found;
 use crate::chat::message::ImageSource;
 use crate::chat::tree::AttachmentKind;
 use crate::error::{Error, Result};
+use crate::log;
 use crate::model::clip::Clip;
 use crate::model::picture::{Picture, read_file, resize_bicubic};
 use crate::model::preprocessor::FrameSampling;
@@ -251,22 +252,30 @@ fn textures(ctx: &Context, images: Small) -> Vec<TextureHandle> {
 /// One piece of work, on the thread.
 fn work(job: Job) -> Done {
     match job {
-        Job::Draft { id, origin } => Done::Draft { id, result: read(origin) },
-        Job::Stored { hash, bytes } => Done::Stored { hash, result: decode(bytes, "a saved picture") },
+        Job::Draft { id, origin } => Done::Draft { id, result: guarded(|| read(origin)) },
+        Job::Stored { hash, bytes } => {
+            Done::Stored { hash, result: guarded(|| decode(bytes, "a saved picture")) }
+        }
         Job::Large { hash, bytes, most_side } => {
-            let result = Picture::from_bytes(&bytes, "the picture").and_then(|p| within(&p, most_side));
-            Done::Large { hash, result }
+            let large = || Picture::from_bytes(&bytes, "the picture").and_then(|p| within(&p, most_side));
+            Done::Large { hash, result: guarded(large) }
         }
         Job::Seen { hash, bytes, size: (width, height) } => {
-            let result = Picture::from_bytes(&bytes, "the picture").map(|picture| {
+            let seen = || {
+                let picture = Picture::from_bytes(&bytes, "the picture")?;
                 let from = (picture.width(), picture.height());
                 let rgb = resize_bicubic(picture.rgb(), from, (width, height));
-                ColorImage::from_rgb([width as usize, height as usize], &rgb)
-            });
-            Done::Seen { hash, size: (width, height), result }
+                Ok(ColorImage::from_rgb([width as usize, height as usize], &rgb))
+            };
+            Done::Seen { hash, size: (width, height), result: guarded(seen) }
         }
-        Job::Annotate(annotation) => Done::Annotated(write_annotated(*annotation)),
+        Job::Annotate(annotation) => Done::Annotated(guarded(|| write_annotated(*annotation))),
     }
+}
+
+/// A file from outside that finds a fault in a decoder ends that picture, not the thread.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    log::guarded("reading a picture", work)?
 }
 
 fn write_annotated(annotation: Annotation) -> Result<PathBuf> {

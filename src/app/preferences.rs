@@ -67,6 +67,10 @@ pub struct Preferences {
     pub unsent: String,
     /// Where the window was.
     pub window: Option<WindowPlace>,
+    /// The adapter that was chosen in the settings; `None`: the best one.
+    pub adapter: Option<String>,
+    /// How keys and values are stored, by name; `None`: as the model's recipe has it.
+    pub kv: Option<String>,
     /// Servers that answers may come from. Their keys are in the system's keyring.
     pub servers: Vec<Server>,
 }
@@ -90,6 +94,8 @@ impl Default for Preferences {
             presets: Vec::new(),
             unsent: String::new(),
             window: None,
+            adapter: None,
+            kv: None,
             servers: Vec::new(),
         }
     }

@@ -4,6 +4,7 @@ use egui::{Button, DragValue, Grid, Role, Slider, TextEdit, ThemePreference, Ui,
 
 use super::actions::Action;
 use super::command::Command;
+use super::machine_ui::{MachineView, machine_ui};
 use super::preferences::Preferences;
 use super::servers_ui::{ChoiceView, choice_ui};
 use super::settings::Settings;
@@ -16,6 +17,7 @@ use super::texts::{Language, Texts, fill, texts};
 pub(super) struct SettingsView {
     preset_name: String,
     choice: ChoiceView,
+    machine: MachineView,
 }
 
 /// Draws them all.
@@ -24,9 +26,11 @@ pub(super) fn settings_ui(
     state: &mut State,
     preferences: &mut Preferences,
     view: &mut SettingsView,
+    adapter: &str,
     commands: &mut Vec<Command>,
 ) {
     let t = texts(ui.ctx());
+    let kv = state.kv;
     let has_model = state.model_info().is_some();
     let image_tokens = state.model_info().map(|info| info.image_tokens);
     ui.weak(t.settings_of_chat);
@@ -56,6 +60,8 @@ pub(super) fn settings_ui(
     ui.add(stop).labelled_by(label.id);
     ui.separator();
     appearance_ui(ui, preferences, t, commands);
+    ui.separator();
+    machine_ui(ui, &mut view.machine, adapter, kv, t, commands);
 }
 
 fn sampling_ui(ui: &mut Ui, settings: &mut Settings, t: &Texts) {

@@ -158,6 +158,10 @@ pub struct State {
     pub(super) show_newest: bool,
     /// The model is gone because the device is.
     pub device_lost: bool,
+    /// The model went with a fault in the program, and is to be loaded again.
+    model_fell: bool,
+    /// How the model was asked for: its recipe, and for texts only?
+    opened_as: (Option<Recipe>, bool),
     sample: Option<ChosenSample>,
     /// Files that cannot be had from the history, and why.
     pub lost_files: HashMap<Hash, Error>,
@@ -215,6 +219,8 @@ impl State {
             bring_into_sight: None,
             show_newest: false,
             device_lost: false,
+            model_fell: false,
+            opened_as: (None, false),
             sample: None,
             lost_files: HashMap::new(),
             elsewhere: Elsewhere::default(),
@@ -350,6 +356,7 @@ impl State {
         };
         let load = backend.load(LoadRequest { folder: folder.to_path_buf(), recipe, options });
         self.last_folder = Some(folder.to_path_buf());
+        self.opened_as = (recipe, text_only);
         self.model = ModelState::Loading(Box::new(Loading {
             folder: folder.to_path_buf(),
             step: LoadStep::Opening,
@@ -358,6 +365,13 @@ impl State {
             stopping: false,
             load,
         }));
+    }
+
+    /// Stores keys and values so from now on, and loads the model anew where there is one.
+    pub fn use_kv(&mut self, kv: Option<KvFormat>, backend: &mut dyn Backend) {
+        self.kv = kv;
+        self.model_fell = !matches!(self.model, ModelState::None);
+        self.rise(backend);
     }
 
     /// Asks the load to stop; that it has is told by an event.
@@ -379,6 +393,7 @@ impl State {
     pub fn poll(&mut self, backend: &mut dyn Backend, now: Instant) {
         self.poll_load();
         self.poll_answers(now);
+        self.rise(backend);
         self.try_waiting(backend, now);
         self.poll_comparison(backend);
         self.poll_preview();
@@ -437,6 +452,16 @@ impl State {
         self.model = ModelState::None;
     }
 
+    /// A fault in the program took the model away: it is loaded again.
+    fn rise(&mut self, backend: &mut dyn Backend) {
+        if std::mem::take(&mut self.model_fell)
+            && let Some(folder) = self.last_folder.clone()
+        {
+            let (recipe, text_only) = self.opened_as;
+            self.open_model_as(&folder, recipe, text_only, backend);
+        }
+    }
+
     /// Makes the prompt of the conversation for reading: as it would be sent now, the draft included.
     pub fn make_preview(&mut self, backend: &mut dyn Backend) {
         self.close_preview();
@@ -469,7 +494,7 @@ impl State {
 }
 
 fn engine_gone(doing: &str) -> Error {
-    Error::new(doing, "the engine has stopped").help("restart the program")
+    Error::new(doing, "what was to answer has stopped").help("open the model again, or restart the program")
 }
 
 #[cfg(test)]

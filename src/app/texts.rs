@@ -576,6 +576,17 @@ texts! {
     // Answers from a server elsewhere.
     answers_from: "Where answers come from", "Woher die Antworten kommen";
     this_machine: "This machine", "Dieser Rechner";
+    adapter: "Graphics adapter", "Grafikadapter";
+    adapter_hint: "What draws the window and runs the model. Choosing another opens the window anew; nothing is lost.", "Zeichnet das Fenster und rechnet das Modell. Ein anderer öffnet das Fenster neu; nichts geht verloren.";
+    adapter_gone: "The adapter {wanted} cannot be used now. The window runs on {got}.", "Der Adapter {wanted} ist gerade nicht zu gebrauchen. Das Fenster läuft auf {got}.";
+    kv_cache: "KV cache", "KV-Cache";
+    kv_cache_hint: "How keys and values are stored: int8 takes half the memory of f16 and is a little less exact. Choosing loads the model anew.", "Wie Schlüssel und Werte gespeichert werden: int8 braucht halb so viel Speicher wie f16 und ist etwas ungenauer. Die Wahl lädt das Modell neu.";
+    kv_usual: "as usual for the model", "wie beim Modell üblich";
+    after_loss: "The graphics device was lost, and the window has opened on a new one. An answer that broke off can be gone on with.", "Das Grafikgerät ging verloren, und das Fenster hat sich auf einem neuen geöffnet. Eine abgebrochene Antwort lässt sich fortsetzen.";
+    after_panic: "A fault in Ocelli itself closed the window, and it has opened anew; what was written is here. Please report it with Copy diagnostics: {why}", "Ein Fehler in Ocelli selbst hat das Fenster geschlossen, es hat sich neu geöffnet; was geschrieben war, ist da. Bitte melden, mit Diagnose kopieren: {why}";
+    copy_diagnostics: "Copy diagnostics", "Diagnose kopieren";
+    diagnostics_copied: "The diagnostics are in the clipboard: versions, adapter, model and the last errors, nothing of your chats.", "Die Diagnose ist in der Zwischenablage: Versionen, Adapter, Modell und die letzten Fehler, nichts aus Ihren Gesprächen.";
+    show_logs: "Show the log's folder", "Ordner des Protokolls zeigen";
     answers_from_hint: "The model of this machine, or a server that you have added", "Das Modell dieses Rechners oder ein Server, den Sie hinzugefügt haben";
     server_model: "The server's model", "Modell des Servers";
     server_model_hint: "Opening this asks the server for its models", "Beim Öffnen wird der Server nach seinen Modellen gefragt";

@@ -421,7 +421,8 @@ impl WindowApp {
                 ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
                     let (preferences, view) = (&mut self.preferences, &mut self.settings_view);
                     let before = self.state.chat.settings.clone();
-                    settings_ui::settings_ui(ui, &mut self.state, preferences, view, commands);
+                    let adapter = &self.adapter;
+                    settings_ui::settings_ui(ui, &mut self.state, preferences, view, adapter, commands);
                     if before != self.state.chat.settings {
                         self.state.settings_touched = true;
                         // What was drawn before this panel shows them too.

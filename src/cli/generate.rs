@@ -162,14 +162,15 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
             }
             AnswerEvent::Prepared { prompt_text, .. } => told.prompt_text = prompt_text.to_string(),
             AnswerEvent::Finished(summary) => {
+                let ends_line = args.json || summary.text.ends_with('\n');
+                if !ends_line {
+                    print("\n")?;
+                }
                 if let (Some(path), Some(form)) = (&args.trace_out, form) {
                     write_costs(path, form, ledger.into_costs())?;
                 }
                 if args.json {
                     return print_json(&report(&info, &told, &summary, &sampling));
-                }
-                if !summary.text.ends_with('\n') {
-                    print("\n")?;
                 }
                 say_figures(&summary);
                 return Ok(());

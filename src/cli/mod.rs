@@ -15,7 +15,7 @@ pub mod synth;
 pub mod trace;
 pub mod workload;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver};
@@ -108,7 +108,7 @@ pub struct ModelArgs {
 
     /// Gigabytes the model may take on the device, where what the system reports is not what you want
     #[arg(long, value_name = "GB", env = "OCELLI_MEMORY_LIMIT")]
-    pub memory_limit: Option<f64>,
+    pub memory_limit: Option<String>,
 
     /// Adapter: part of its name or its number in `ocelli devices`
     #[arg(long, value_name = "NAME", env = "OCELLI_ADAPTER")]
@@ -146,10 +146,14 @@ impl ModelArgs {
     /// That is no context any model could have.
     pub fn load_options(&self) -> Result<LoadOptions> {
         const MOST: usize = 1 << 26;
-        let memory_limit_bytes = match self.memory_limit {
-            Some(gigabytes) if gigabytes.is_finite() && gigabytes > 0.0 => Some((gigabytes * 1e9) as u64),
-            Some(other) => {
-                let why = format!("{other} is no number of gigabytes");
+        // A variable that is set to nothing limits nothing.
+        let memory_limit = self.memory_limit.as_deref().map(str::trim).filter(|text| !text.is_empty());
+        let memory_limit_bytes = match memory_limit.map(|text| (text, text.parse::<f64>())) {
+            Some((_, Ok(gigabytes))) if gigabytes.is_finite() && gigabytes > 0.0 => {
+                Some((gigabytes * 1e9) as u64)
+            }
+            Some((text, _)) => {
+                let why = format!("{text} is no number of gigabytes");
                 return Err(Error::new("reading --memory-limit", why).help("6.5 means 6.5 GB"));
             }
             None => None,
@@ -208,8 +212,9 @@ pub fn run(cli: &Cli) -> Result<()> {
                 Some(model) => Some(models::library()?.resolve(model)?),
                 None => None,
             },
-            data: cli.data.clone(),
+            data: cli.data().map(PathBuf::from),
             show_newest: false,
+            after: None,
             recipe: cli.window.recipe,
             context: cli.window.load_options()?.context,
             memory_limit_bytes: cli.window.load_options()?.memory_limit_bytes,
@@ -226,6 +231,21 @@ pub fn run(cli: &Cli) -> Result<()> {
         Some(Command::Trace(args)) => trace::run(args),
         Some(Command::Devices(args)) => devices::run(args),
         Some(Command::Synth(args)) => synth::run(args),
+    }
+}
+
+impl Cli {
+    /// The window's folder, where one is given. A variable that is set to nothing gives none.
+    fn data(&self) -> Option<&Path> {
+        self.data.as_deref().filter(|folder| !folder.as_os_str().is_empty())
+    }
+
+    /// Where the log goes besides standard error: the window has no terminal that somebody reads.
+    #[must_use]
+    pub fn log_folder(&self) -> Option<PathBuf> {
+        let opens_window = self.command.is_none();
+        let places = opens_window.then(|| crate::app::Places::find(self.data()).ok()).flatten()?;
+        places.folder().map(|data| crate::log::folder_in(&data))
     }
 }
 

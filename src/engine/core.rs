@@ -18,12 +18,13 @@ use super::api::{
 };
 use super::front_end::{FrontEnd, Prepared};
 use super::pages::{PagePool, PrefixCache};
-use super::session::{Phase, Session, Waiting, position_after};
+use super::session::{LastWords, Phase, Session, Waiting, position_after};
 use super::speculation::Guesser;
 use super::stop::StopMatcher;
 use super::{Command, Events};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, ReadbackRing, Recorder};
+use crate::log;
 use crate::model::convert::Progress;
 use crate::model::detokenizer::Detokenizer;
 use crate::model::kv_cache::PAGE_TOKENS;
@@ -45,8 +46,18 @@ struct Running {
     /// For what is only timed.
     times_ring: ReadbackRing,
     next_id: u64,
+    /// Bytes in buffers before it was loaded.
+    bytes_before: u64,
     /// Ends with the model.
     _warming: Warming,
+}
+
+// Its buffers go with it, and so does what later steps made: nobody else makes any on the engine's device.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let gpu = &self.model.gpu;
+        gpu.uncount_bytes(gpu.allocated_bytes().saturating_sub(self.bytes_before));
+    }
 }
 
 /// The engine's state.
@@ -73,21 +84,44 @@ impl Core {
             match command {
                 Some(Command::Quit) => break,
                 Some(command) => {
-                    self.command(command);
+                    if let Err(error) = log::guarded("answering", || self.command(command)) {
+                        self.fall(&error);
+                    }
                     continue;
                 }
                 None if idle => break,
                 None => {}
             }
-            self.admit();
-            if let Some(running) = &mut self.running
-                && let Err(error) = running.turn()
-            {
-                running.fail_all(&error);
-                if error.get_kind() == ErrorKind::DeviceLost {
-                    self.running = None;
-                }
+            let turned = log::guarded("answering", || {
+                self.admit();
+                self.running.as_mut().map_or(Ok(()), Running::turn)
+            });
+            match turned {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => self.fail_all(&error),
+                Err(panic) => self.fall(&panic),
             }
+        }
+    }
+
+    fn fail_all(&mut self, error: &Error) {
+        if let Some(running) = &mut self.running {
+            running.fail_all(error);
+        }
+        if error.get_kind() == ErrorKind::DeviceLost {
+            self.running = None;
+        }
+    }
+
+    /// A panic was caught: nobody knows what the model's state is, so there is none any more.
+    fn fall(&mut self, error: &Error) {
+        let Some(mut running) = self.running.take() else { return };
+        for session in running.slots.iter_mut().filter_map(Option::take) {
+            session.events.send(AnswerEvent::Failed(error.clone()));
+        }
+        self.generation += 1;
+        if let Err(again) = log::guarded("letting go of the model", || drop(running)) {
+            tracing::error!("{again}");
         }
     }
 
@@ -184,6 +218,7 @@ impl Core {
             front_end: Arc::new(front_end),
             model,
             next_id: 0,
+            bytes_before: before,
             _warming: Warming::begin(&self.gpu, later),
         };
         if self.profiling {
@@ -202,7 +237,8 @@ impl Core {
         };
         let (front_end, refused) = (running.front_end.clone(), events.clone());
         let made = std::thread::Builder::new().name("preview".into()).spawn(move || {
-            events.send(front_end.preview(&request, &|| cancel.is_cancelled()));
+            let made = log::guarded(doing, || front_end.preview(&request, &|| cancel.is_cancelled()));
+            events.send(made.and_then(|made| made));
         });
         if let Err(error) = made {
             refused.send(Err(Error::new(doing, error)));
@@ -222,10 +258,9 @@ impl Core {
         let asked = Instant::now();
         let refused = events.clone();
         let made = std::thread::Builder::new().name("prompt".into()).spawn(move || {
-            let prepared = request
-                .sampling
-                .check()
-                .and_then(|()| front_end.prepare(&request, &|| cancel.is_cancelled()));
+            let prepared = request.sampling.check().and_then(|()| {
+                log::guarded(doing, || front_end.prepare(&request, &|| cancel.is_cancelled()))?
+            });
             let waiting = Waiting { request, prepared, events, cancel, asked, generation };
             let _ = own.send(Command::Prepared(Box::new(waiting)));
         });
@@ -336,6 +371,7 @@ impl Running {
             scorer: None,
             request,
             prepared,
+            _last_words: LastWords(events.clone()),
             events,
             cancel,
         }));
@@ -415,9 +451,9 @@ impl Running {
         self.prefixes.keep(&mut self.pool, session.keys, session.pages, settled);
     }
 
-    /// Ends one session with an error. A lost device ends all.
+    /// Ends one session with an error. A device that is lost or has failed ends all: what failed may have been another's work.
     fn fail_slot(&mut self, slot: usize, error: &Error) -> Result<()> {
-        if error.get_kind() == ErrorKind::DeviceLost {
+        if matches!(error.get_kind(), ErrorKind::DeviceLost | ErrorKind::DeviceFailed) {
             return Err(error.clone());
         }
         if let Some(mut session) = self.slots[slot].take() {
@@ -433,6 +469,8 @@ impl Running {
         Ok(())
     }
 
+    /// Ends all sessions with an error, and forgets what the cache and the arena have of them and of those before: nobody knows
+    /// since when the device has not done what it was told.
     fn fail_all(&mut self, error: &Error) {
         for session in self.slots.iter_mut().filter_map(Option::take) {
             session.events.send(AnswerEvent::Failed(error.clone()));
@@ -443,7 +481,9 @@ impl Running {
                 self.pool.release(page);
             }
         }
-        self.steps.clear();
+        self.prefixes.clear(&mut self.pool);
+        self.model.arena.clear();
+        self.steps.clear(&self.model.gpu);
         self.model.recorder.forget();
     }
 }

@@ -8,7 +8,7 @@ use super::front_end::Prepared;
 use super::pages::{Cached, TokenKey};
 use super::speculation::Guesser;
 use super::stop::StopMatcher;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::detokenizer::Detokenizer;
 use crate::model::picture_arena::PictureKey;
 use crate::model::prompt::Prompt;
@@ -41,12 +41,28 @@ pub(super) enum Phase {
     Told,
 }
 
+/// Tells whoever asked where a session is dropped by a panic.
+pub(super) struct LastWords(pub Events<AnswerEvent>);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = Error::new("answering", "a fault in Ocelli itself")
+                .help("nothing that was kept is lost; please report it, with what Copy diagnostics gives")
+                .kind(ErrorKind::Panicked);
+            self.0.send(AnswerEvent::Failed(error));
+        }
+    }
+}
+
 /// A session in a slot.
 pub(super) struct Session {
     pub id: u64,
     pub request: Request,
     pub prepared: Prepared,
     pub events: Events<AnswerEvent>,
+    /// Dropped with the session.
+    pub _last_words: LastWords,
     pub cancel: Cancel,
     pub phase: Phase,
     /// Prompt, then the answer's tokens.

@@ -3,6 +3,7 @@
 use wgpu::BufferUsages as Usage;
 
 use super::device::Gpu;
+use super::injected::Point;
 use crate::error::{Error, ErrorKind, Result};
 
 const MIB: f64 = 1_048_576.0;
@@ -58,7 +59,7 @@ impl Gpu {
             let why = format!("{size} bytes are asked for and the adapter allows {limit} in a buffer");
             return Err(Error::new("allocating GPU memory for", why).at(label).kind(ErrorKind::DoesNotFit));
         }
-        let buffer = self.scoped("allocating GPU memory for", label, |device| {
+        let buffer = self.scoped("allocating GPU memory for", label, Point::Allocate, |device| {
             device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),
                 size,

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::injected::{Plan, Point};
 use super::kernels::Registry;
 use super::profile::Ceilings;
 use super::shader_source::KernelEdit;
@@ -139,6 +140,7 @@ struct Inner {
     ceilings: Mutex<Option<Ceilings>>,
     registry: Registry,
     fault: Arc<Fault>,
+    injected: Plan,
     kernel_edits: Vec<KernelEdit>,
     allocated_bytes: AtomicU64,
 }
@@ -274,6 +276,7 @@ impl Gpu {
             max_binding_bytes,
             registry: Registry::default(),
             fault,
+            injected: Plan::default(),
             kernel_edits: options.kernel_edits.clone(),
             allocated_bytes: AtomicU64::new(0),
         })))
@@ -424,7 +427,8 @@ impl Gpu {
 
     /// Takes freed buffers off [`Gpu::allocated_bytes`].
     pub fn uncount_bytes(&self, bytes: u64) {
-        self.0.allocated_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let less = |counted: u64| Some(counted.saturating_sub(bytes));
+        let _ = self.0.allocated_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Has `wake` called, on any thread, once the device is found to be lost. The first caller's is.
@@ -449,10 +453,33 @@ impl Gpu {
     /// Destroys the device under all who use it, as if a driver had lost it; for tests.
     #[doc(hidden)]
     pub fn lose(&self) {
-        self.0.fault.destroyed_by_test.store(true, Ordering::Release);
+        let fault = &self.0.fault;
+        fault.destroyed_by_test.store(true, Ordering::Release);
+        // Known before anything fails of it, as with a loss that a driver reports.
+        fault.set("the device was lost: a test destroyed it".to_owned());
+        fault.lost.store(true, Ordering::Release);
         self.device().destroy();
         // With work under way, whoever asks the device next is the first to know.
         let _ = self.find_out_if_lost();
+    }
+
+    pub(super) fn injected(&self) -> &Plan {
+        &self.0.injected
+    }
+
+    /// Keeps an error that belongs to no call, for [`Gpu::check`].
+    pub(super) fn report(&self, message: &str) {
+        self.0.fault.set(message.to_owned());
+    }
+
+    pub(super) fn refused(doing: &str, why: &str) -> Error {
+        Error::new(doing, why).help("update the graphics driver, or choose another adapter")
+    }
+
+    pub(super) fn out_of_memory(doing: &str, why: &str) -> Error {
+        Error::new(doing, format!("the device is out of memory: {why}"))
+            .help("use a smaller model, a shorter context or a smaller recipe")
+            .kind(ErrorKind::DoesNotFit)
     }
 
     pub(super) fn kernel_edits(&self) -> &[KernelEdit] {
@@ -474,11 +501,8 @@ impl Gpu {
         let message = if lost { slot.clone() } else { slot.take() };
         let Some(message) = message else { return Ok(()) };
         let error = Error::new("running on the GPU", message).at(self.adapter_name());
-        Err(if lost {
-            error.help("reload the model; if it happens again, update the driver").kind(ErrorKind::DeviceLost)
-        } else {
-            error
-        })
+        let kind = if lost { ErrorKind::DeviceLost } else { ErrorKind::DeviceFailed };
+        Err(error.help("ask again; if it happens again, reload the model and update the driver").kind(kind))
     }
 
     /// Runs `make` and turns what the device says of it into an error.
@@ -486,21 +510,20 @@ impl Gpu {
         &self,
         doing: &str,
         subject: &str,
+        point: Point,
         make: impl FnOnce(&wgpu::Device) -> T,
     ) -> Result<T> {
+        self.pass(point).map_err(|error| error.at(subject))?;
         let memory = self.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
         let made = make(self.device());
         let validation = pollster::block_on(validation.pop());
         let memory = pollster::block_on(memory.pop());
         if let Some(error) = memory {
-            return Err(Error::new(doing, format!("the device is out of memory: {error}"))
-                .at(subject)
-                .help("use a smaller model, a shorter context or a smaller recipe")
-                .kind(ErrorKind::DoesNotFit));
+            return Err(Self::out_of_memory(doing, &error.to_string()).at(subject));
         }
         match validation {
-            Some(error) => Err(Error::new(doing, error).at(subject)),
+            Some(error) => Err(Self::refused(doing, &error.to_string()).at(subject)),
             None => Ok(made),
         }
     }

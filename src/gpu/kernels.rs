@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::device::Gpu;
+use super::injected::Point;
 use super::shader_source::{KernelEdit, expand};
 use crate::error::{Error, Result};
 
@@ -81,14 +82,14 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         file: "attention_flash",
-        axes: &[("KV", &["f16", "int8", "f32", "dense"]), ("HEAD_DIM", &["64", "72", "128"])],
+        axes: &[("KV", &["f16", "int8", "f32", "dense"]), ("HEAD_DIM", &["32", "64", "72", "128"])],
     },
     // OWN is HEAD_DIM / 4 / LANES, rounded up.
     Family {
         file: "attention_lanes",
         axes: &[
             ("KV", &["f16", "int8", "f32", "dense"]),
-            ("HEAD_DIM", &["64", "72", "128"]),
+            ("HEAD_DIM", &["32", "64", "72", "128"]),
             ("LANES", &["8", "16", "32"]),
             ("OWN", &["1", "2", "3", "4"]),
             WIDE,
@@ -211,7 +212,7 @@ impl Gpu {
             let why = format!("it binds {} storage buffers and this adapter allows {limit}", read_only.len());
             return Err(Error::new("compiling kernel", why).at(&label).help("choose another adapter"));
         }
-        self.scoped("compiling kernel", &label, |device| {
+        self.scoped("compiling kernel", &label, Point::Compile, |device| {
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(&label),
                 source: wgpu::ShaderSource::Wgsl(source.into()),

@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::sync::mpsc;
 
 use super::device::Gpu;
+use super::injected::Point;
 use crate::clock;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 const READING: &str = "reading results from the GPU";
 
@@ -49,20 +50,24 @@ impl Readback {
     pub fn try_read(&self, gpu: &Gpu) -> Result<Option<Vec<u8>>> {
         match self.mapped.try_recv() {
             Err(mpsc::TryRecvError::Empty) => Ok(None),
-            Err(mpsc::TryRecvError::Disconnected) => {
-                Err(gpu.check().err().unwrap_or_else(|| Error::new(READING, "the device dropped it")))
-            }
-            Ok((Err(e), _)) => Err(gpu.check().err().unwrap_or_else(|| Error::new(READING, e))),
+            Err(mpsc::TryRecvError::Disconnected) => Err(gpu.failed(READING, "the device dropped it")),
+            Ok((Err(e), _)) => Err(gpu.failed(READING, e)),
             Ok((Ok(()), read_ns)) => {
+                gpu.pass(Point::Read)?;
                 self.read_ns.set(read_ns);
                 let bytes = {
-                    let view = self.buffer.get_mapped_range(..).map_err(|e| Error::new(READING, e))?;
+                    let view = self.buffer.get_mapped_range(..).map_err(|e| gpu.failed(READING, e))?;
                     view.to_vec()
                 };
                 self.buffer.unmap();
                 Ok(Some(bytes))
             }
         }
+    }
+
+    /// Is not waited for any more: its buffer goes once the device is done with it.
+    pub fn discard(self, gpu: &Gpu) {
+        gpu.uncount_bytes(self.buffer.size());
     }
 
     /// Waits for the copy and gives its buffer back to the ring.
@@ -86,10 +91,7 @@ impl Readback {
             }
             gpu.check()?;
             // This copy's own submission, not the latest: what was queued behind it may go on.
-            // No time-out: see `Recorder::wait_oldest`.
-            let wait =
-                wgpu::PollType::Wait { submission_index: Some(self.submission.clone()), timeout: None };
-            gpu.device().poll(wait).map_err(|e| Error::new(READING, e))?;
+            gpu.wait_for(READING, &self.submission)?;
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use self::apart::{Span, record_apart};
 use super::device::Gpu;
 use super::device_clock::DeviceClock;
+use super::injected::Point;
 use super::kernels::Kernel;
 use super::profile::{MOST_DISPATCHES, Profile, ProfileReport};
 use super::readback::{Readback, ReadbackRing};
@@ -486,6 +487,7 @@ impl Recorder {
         if self.ops.iter().all(|op| matches!(op, Op::Mark)) && !end_of_span {
             return Ok(None);
         }
+        self.gpu.pass(Point::Submit)?;
         self.gpu.check()?;
         while self.outstanding.len() >= self.pacing.outstanding {
             self.wait_oldest()?;
@@ -587,10 +589,7 @@ impl Recorder {
     fn wait_oldest(&mut self) -> Result<()> {
         let Some(oldest) = self.outstanding.pop_front() else { return Ok(()) };
         let began = Instant::now();
-        // Without a time-out: one that passes can meet another thread's poll of the same device (the window's) in
-        // a way that wgpu-core 30 takes for a broken promise, and panics.
-        let wait = wgpu::PollType::Wait { submission_index: Some(oldest.index.clone()), timeout: None };
-        self.gpu.device().poll(wait).map_err(|e| Error::new("waiting for the GPU", e))?;
+        self.gpu.wait_for("waiting for the GPU", &oldest.index)?;
         let now = Instant::now();
         let waited = now.duration_since(began);
         // A piece that is done before it is waited for ended at an unknown time: its cost counts with the next
@@ -648,8 +647,7 @@ impl Recorder {
     /// # Errors
     /// The device failed.
     pub fn poll(&mut self) -> Result<()> {
-        self.gpu.device().poll(wgpu::PollType::Poll).map_err(|e| Error::new("polling the GPU", e))?;
-        self.gpu.check()
+        self.gpu.poll()
     }
 
     /// Takes its buffers off the device's count, before it is dropped.

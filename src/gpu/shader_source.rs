@@ -51,11 +51,6 @@ wgsl_files![
     "wide",
 ];
 
-/// The names of all kernel files, shared pieces included.
-pub fn file_names() -> impl Iterator<Item = &'static str> {
-    FILES.iter().map(|(name, _)| *name)
-}
-
 /// The text of `file` with imports pasted, conditions decided, loops unrolled and defines filled in.
 ///
 /// # Errors

@@ -157,10 +157,7 @@ impl LoadedModel {
             loaded
         })?;
         gpu.queue().submit([]);
-        gpu.device()
-            .poll(wgpu::PollType::wait_indefinitely())
-            .map_err(|e| Error::new("loading the model", e))?;
-        gpu.check()?;
+        gpu.wait_for_all("loading the model")?;
         progress(total, total)?;
         Ok(Self {
             arena: PictureArena::new(gpu, &config)?,

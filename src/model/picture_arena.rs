@@ -111,6 +111,11 @@ impl PictureArena {
         self.entries.remove(key);
     }
 
+    /// Forgets all pictures. None may be in use.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
     /// Room for `count` rows under `key`, dropping pictures not used for longest or growing.
     /// Growing moves the rows to new buffers: the recorder's bind groups are forgotten.
     ///
@@ -168,8 +173,12 @@ impl PictureArena {
         for (old, new) in self.buffers.iter().zip(&new) {
             recorder.copy(old, 0, new, 0, bytes);
         }
-        recorder.finish()?;
+        let moved = recorder.finish();
         recorder.forget();
+        if moved.is_err() {
+            self.gpu.uncount_bytes(new.iter().map(wgpu::Buffer::size).sum());
+        }
+        moved?;
         let freed = self.buffers.iter().map(wgpu::Buffer::size).sum();
         self.gpu.uncount_bytes(freed);
         self.buffers = new;

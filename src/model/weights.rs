@@ -353,10 +353,7 @@ impl<'a> Uploader<'a> {
             let now = self.gpu.queue().submit([]);
             // The one before must be done: its copies are freed then.
             if let Some(before) = self.submitted.replace(now) {
-                self.gpu
-                    .device()
-                    .poll(wgpu::PollType::Wait { submission_index: Some(before), timeout: None })
-                    .map_err(|e| Error::new("uploading weights", e))?;
+                self.gpu.wait_for("uploading weights", &before)?;
             }
             self.gpu.check()?;
         }

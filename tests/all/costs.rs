@@ -321,9 +321,11 @@ fn processor_secs() -> f64 {
     fields.get(10..12).map_or(0.0, |times| times.iter().sum::<f64>() / 100.0)
 }
 
-/// How much recording costs: decoding with it and, on a device without timestamps and with nobody who gathers, without, in turn. Where the
-/// device is software, the processor's time is what it costs, and it is less disturbed by others on the machine than the clock on the wall.
-/// `OCELLI_TEST_MODEL` names the model, `OCELLI_TEST_PAIRS` how many times.
+/// How much recording costs: decoding with it and, on a device without timestamps and with nobody who gathers, without. Two engines of
+/// each kind answer in turn, each as often first, since two copies of a model are not equally fast: what engines of one kind differ by is
+/// what this cannot tell from nothing. A step is the time from a token to the next one at the asker's; the middle one of all of an engine's
+/// is hardly disturbed by others on the machine. Where the device is software, the processor's time is what recording costs, too.
+/// `OCELLI_TEST_MODEL` names the model, `OCELLI_TEST_ROUNDS` how many answers of each engine, `OCELLI_TEST_TOKENS` how long they are.
 #[test]
 #[ignore = "a measurement, for docs/measurements.md"]
 fn recording_costs_little() {
@@ -331,7 +333,7 @@ fn recording_costs_little() {
     let number = |name: &str, usual: usize| {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
     };
-    let (pairs, tokens) = (number("OCELLI_TEST_PAIRS", 15), number("OCELLI_TEST_TOKENS", 100));
+    let (rounds, tokens) = (number("OCELLI_TEST_ROUNDS", 15), number("OCELLI_TEST_TOKENS", 100));
     let open = |without_timestamps: bool| {
         let options = GpuOptions { without_timestamps, ..GpuOptions::default() };
         let engine = Engine::start(Gpu::new(&options).unwrap(), Arc::new(|| {})).unwrap();
@@ -342,9 +344,7 @@ fn recording_costs_little() {
             other => panic!("{other:?}"),
         }
     };
-    // With OCELLI_TEST_CONTROL neither records: what is left is the measurement's own noise.
-    let control = std::env::var_os("OCELLI_TEST_CONTROL").is_some();
-    let (with, without) = (open(control), open(true));
+    // The milliseconds of each step, and the processor's of the whole answer.
     let run = |(engine, info): &(Engine, ModelInfo), gathers: bool| {
         let messages = vec![Message::text(Role::User, "Tell me about a red circle and a blue star")];
         let request = Request {
@@ -356,31 +356,53 @@ fn recording_costs_little() {
         let mut ledger = gathers.then(|| Ledger::new(About::from(info), Instant::now(), 0));
         let used = processor_secs();
         let answer = engine.ask(request);
+        let (mut steps, mut before) = (vec![], None::<Instant>);
         for event in &answer.events {
             if let Some(ledger) = &mut ledger {
                 ledger.see(&event);
             }
-            if let AnswerEvent::Finished(summary) = event {
-                return (summary.decode_tok_s(), processor_secs() - used);
+            match event {
+                AnswerEvent::Token(_) => {
+                    let now = Instant::now();
+                    steps.extend(before.replace(now).map(|before| (now - before).as_secs_f64() * 1e3));
+                }
+                AnswerEvent::Finished(_) => return (steps, (processor_secs() - used) * 1e3),
+                _ => {}
             }
         }
         panic!("no end");
     };
-    run(&with, !control);
-    run(&without, false);
-    let (mut speeds, mut times): (Vec<f64>, Vec<f64>) = (0..pairs)
-        .map(|n| {
-            let first = (n % 2 == 0).then(|| run(&with, !control));
-            let plain = run(&without, false);
-            let recorded = first.unwrap_or_else(|| run(&with, !control));
-            (recorded.0 / plain.0, recorded.1 / plain.1)
-        })
-        .unzip();
-    for (what, ratios) in [("tok/s", &mut speeds), ("processor time", &mut times)] {
-        ratios.sort_by(f64::total_cmp);
+    let engines = [true, false, true, false].map(|records| (records, open(!records)));
+    let mut seen: [(Vec<f64>, f64); 4] = Default::default();
+    for round in 0..=rounds {
+        for turn in 0..4 {
+            let n = (round + turn) % 4;
+            let (records, engine) = &engines[n];
+            let (steps, processor_ms) = run(engine, *records);
+            // The first round warms up.
+            if round > 0 {
+                seen[n].0.extend(steps);
+                seen[n].1 += processor_ms;
+            }
+        }
+    }
+    let ms = seen.map(|(mut steps, processor_ms)| {
+        steps.sort_by(f64::total_cmp);
+        let of = |share: f64| steps[(steps.len() as f64 * share) as usize];
+        let mean = steps.iter().sum::<f64>() / steps.len() as f64;
+        [of(0.25), of(0.5), mean, processor_ms / (rounds * tokens) as f64]
+    });
+    for (n, what) in ["lower quartile", "median", "mean", "processor time a token"].iter().enumerate() {
+        let of = ms.map(|ms| ms[n]);
         println!(
-            "{what} with recording over without: median {:.4} of {ratios:.3?}",
-            ratios[ratios.len() / 2]
+            "{what}: with {:.3} and {:.3} ms, without {:.3} and {:.3} ms, ratio {:.4}; of the same kind {:.4} and {:.4}",
+            of[0],
+            of[2],
+            of[1],
+            of[3],
+            ((of[0] * of[2]) / (of[1] * of[3])).sqrt(),
+            of[2] / of[0],
+            of[3] / of[1],
         );
     }
 }

@@ -76,7 +76,14 @@ impl Program {
     }
 
     fn begin(data: &Path, variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli"));
+        Self::begin_by(&[], data, variables)
+    }
+
+    /// [`Program::begin`], by another program that is given these words before it.
+    fn begin_by(by: &[String], data: &Path, variables: &[(&str, &str)]) -> Self {
+        let program = env!("CARGO_BIN_EXE_ocelli");
+        let mut command = Command::new(by.first().map_or(program, String::as_str));
+        command.args(by.iter().skip(1)).args((!by.is_empty()).then_some(program));
         // The keys come through X.
         for name in ["OCELLI_MODEL", "OCELLI_ADAPTER", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"] {
             command.env_remove(name);
@@ -139,6 +146,16 @@ impl Program {
             xdotool(&["windowfocus", &window]);
             (xdotool(&["getwindowfocus"]).trim() == window).then_some(())
         });
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    fn wait_for_end(&mut self) {
+        let start = Instant::now();
+        while !self.listen(LOOK) {
+            assert!(start.elapsed() < PATIENCE, "it never ends");
+        }
+        assert!(self.child.wait().unwrap().success());
     }
 
     /// Ends it as nothing can prevent.
@@ -290,6 +307,115 @@ fn a_device_lost_in_the_middle_of_an_answer_is_replaced_and_the_words_are_kept()
     println!("{}: {:?}\n{}", cut.state, cut.text, log.join("\n"));
     assert!(["stopped", "failed"].contains(&cut.state.as_str()), "{cut:?}");
     assert!(answer.text.starts_with(&cut.text), "{cut:?}");
+}
+
+#[test]
+fn an_answer_that_broke_off_with_the_device_goes_on_from_its_last_kept_word() {
+    let Some(_keyboard) = keyboard() else { return };
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path();
+    let mut program = Program::start(data, &[("OCELLI_TEST_LOSE_DEVICE", "answering")]);
+    type_line("What can you do?");
+    program.wait_for_line("a test loses the device");
+    program.wait_until_ready();
+    let (id, cut) = answers(data).pop().unwrap();
+    if cut.state == "complete" {
+        eprintln!("skipped: the answer was there before the device was gone");
+        return;
+    }
+    xdotool(&["key", "ctrl+shift+Return"]);
+    let (_, whole) = program.wait("the whole answer", |_| complete(data, 0));
+    assert_eq!(answers(data).len(), 1);
+    assert!(
+        whole.text.starts_with(&cut.text) && whole.text.len() > cut.text.len(),
+        "{id}: {cut:?} {whole:?}"
+    );
+    program.kill();
+    assert_sound(data);
+}
+
+/// All that the log's files hold.
+fn log_files(data: &Path) -> String {
+    let files = std::fs::read_dir(data.join("logs")).unwrap();
+    files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect()
+}
+
+#[test]
+fn a_window_that_panics_opens_again_with_all_that_was_written_and_says_so_in_the_log() {
+    let Some(_keyboard) = keyboard() else { return };
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path();
+    let mut program = Program::start(data, &[("OCELLI_TEST_PANIC", "answering")]);
+    type_line("What can you do?");
+    program.wait_for_line("a test has the window panic");
+    program.wait_until_ready();
+    let (first, cut) = answers(data).pop().unwrap();
+    assert!(!cut.text.is_empty() && cut.state != "streaming", "{cut:?}");
+    type_line("And what else?");
+    program.wait("an answer in the new window", |_| {
+        answers(data).into_iter().find(|(id, kept)| *id > first && kept.state == "complete")
+    });
+    program.kill();
+    assert_sound(data);
+    let log = log_files(data);
+    assert!(log.contains("a test asked for it") && log.contains("device_loss.rs:"), "{log}");
+    // What people write and are answered is in no log.
+    assert!(!log.contains("What can you do") && !log.contains(&cut.text), "{log}");
+}
+
+#[test]
+fn an_adapter_that_was_chosen_and_is_gone_is_no_reason_to_stay_closed() {
+    let Some(_keyboard) = keyboard() else { return };
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path();
+    std::fs::write(data.join("preferences.json"), r#"{"adapter": "A card that was pulled out"}"#).unwrap();
+    let mut program = Program::start(data, &[]);
+    assert!(program.log.iter().any(|line| line.contains("A card that was pulled out")), "{:?}", program.log);
+    type_line("What can you do?");
+    program.wait("an answer", |_| complete(data, 0));
+}
+
+/// Asleep in the middle of an answer, as far as a program can tell: it stands still and time goes on.
+#[cfg(unix)]
+#[test]
+fn a_program_that_was_asleep_in_the_middle_of_an_answer_goes_on() {
+    let Some(_keyboard) = keyboard() else { return };
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path();
+    let mut program = Program::start(data, &[]);
+    type_line("What can you do?");
+    program.wait("words", |_| answers(data).pop().filter(|(_, kept)| !kept.text.is_empty()));
+    let pid = program.child.id().to_string();
+    let signal = |name: &str| assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    signal("-STOP");
+    std::thread::sleep(Duration::from_secs(3));
+    signal("-CONT");
+    let (first, _) = program.wait("the answer's end", |_| complete(data, 0));
+    type_line("And what else?");
+    let (_, next) = program.wait("the next answer", |_| complete(data, 1));
+    assert_eq!(messages(data).unwrap()[&next.parent.unwrap()].parent, Some(first));
+    program.kill();
+    assert_sound(data);
+}
+
+/// Starts the window by these words, asks it a question, waits for the answer and closes it; false: there is no display.
+pub fn with_window(by: &[String], data: &Path) -> bool {
+    let Some(_keyboard) = keyboard() else { return false };
+    let mut program = Program::begin_by(by, data, &[]);
+    program.wait_for_line("the model is ready");
+    let window = program.wait("a window", |_| {
+        let found = xdotool(&["search", "--all", "--onlyvisible", "--name", "Ocelli demo"]);
+        found.lines().next().map(str::to_owned).filter(|id| !id.is_empty())
+    });
+    program.wait("the keyboard", |_| {
+        xdotool(&["windowfocus", &window]);
+        (xdotool(&["getwindowfocus"]).trim() == window).then_some(())
+    });
+    type_line("What can you do?");
+    program.wait("an answer", |_| complete(data, 0));
+    xdotool(&["key", "ctrl+q"]);
+    program.wait_for_end();
+    true
 }
 
 /// Numbers that look like chance and are the same for the same seed.

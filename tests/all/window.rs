@@ -676,3 +676,52 @@ fn a_narrow_window_hides_the_list_until_it_is_asked_for() {
     window.run();
     assert!(window.harness.query_by_label("New chat").is_some());
 }
+
+#[test]
+fn diagnostics_are_copied_and_hold_nothing_of_the_chat() {
+    let mut window = Window::ready();
+    window.type_text("My secret question");
+    window.press_enter();
+    window.say(token("My secret answer"));
+    window.say(AnswerEvent::Failed(
+        Error::new("answering", "the device is out of memory").help("use a shorter context"),
+    ));
+    window.press(Modifiers::COMMAND, Key::K);
+    window.type_text("copy diagnostics");
+    window.press_enter();
+    let copied = window.harness.state().diagnostics(&window.harness.ctx);
+    for wanted in ["version", "wgpu", "system", "### Model", "tiny", "### What went wrong last"] {
+        assert!(copied.contains(wanted), "{wanted} in {copied}");
+    }
+    assert!(!copied.contains("secret"), "{copied}");
+    assert!(window.see("The diagnostics are in the clipboard"));
+}
+
+#[test]
+fn the_kv_cache_is_chosen_in_the_settings_and_loads_the_model_anew() {
+    let mut window = Window::ready();
+    window.press(Modifiers::COMMAND, Key::Comma);
+    let loads = window.engine.0.borrow().loads.len();
+    let shown = window.harness.get_by_role_and_label(egui::accesskit::Role::ComboBox, "KV cache");
+    shown.scroll_to_me();
+    window.run();
+    window.harness.get_by_role_and_label(egui::accesskit::Role::ComboBox, "KV cache").click();
+    window.run();
+    window.click("int8");
+    let script = window.engine.0.borrow();
+    assert_eq!(script.loads.len(), loads + 1);
+    assert_eq!(script.loads[loads].0.options.kv, Some(ocelli::model::kv_cache::KvFormat::Int8));
+}
+
+#[test]
+fn a_fault_in_the_engine_is_told_the_words_stay_and_the_model_is_loaded_again() {
+    let mut window = Window::ready();
+    window.type_text("What is it?");
+    window.press_enter();
+    window.say(token("A small"));
+    let loads = window.engine.0.borrow().loads.len();
+    let error = ocelli::log::guarded("answering", || panic!("a page is released twice")).unwrap_err();
+    window.say(AnswerEvent::Failed(error));
+    assert!(window.see("A small") && window.see("a page is released twice"));
+    assert_eq!(window.engine.0.borrow().loads.len(), loads + 1);
+}

@@ -10,6 +10,7 @@ use crate::compare::{
     Begin, CellResult, Comparison, Cost, Journal, Kept, Line, PictureFiles, Plan, Run, report,
 };
 use crate::error::{Error, Result};
+use crate::log;
 use crate::model::preprocessor::PreprocessorConfig;
 
 /// Called after each event, so that the window draws it.
@@ -99,7 +100,12 @@ impl Worker {
         let work = move || {
             let mut journal = None;
             for job in receiver {
-                if let Some(event) = done(job, &mut journal) {
+                let is_preparation = matches!(job, Job::Prepare { .. });
+                let event = log::guarded("working on the comparison", || done(job, &mut journal));
+                let event = event.unwrap_or_else(|panic| {
+                    Some(if is_preparation { Event::NotPrepared(panic) } else { Event::Failed(panic) })
+                });
+                if let Some(event) = event {
                     let _ = sender.send(event);
                     wake();
                 }

@@ -860,6 +860,11 @@ impl State {
         match error.get_kind() {
             ErrorKind::Cancelled => {}
             ErrorKind::DeviceLost => self.lose_device(error),
+            ErrorKind::Panicked => {
+                // A request that panicked before it reached the model has taken nothing with it; loading again does no harm.
+                self.model_fell = true;
+                self.report(error);
+            }
             _ => self.report(error),
         }
         let entry = self.chat_mut(answering.conversation).and_then(|c| c.tree.get_mut(answering.message));

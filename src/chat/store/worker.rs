@@ -18,6 +18,7 @@ use crate::chat::history::{ConversationId, History, NewAttachment, NewMessage, n
 use crate::chat::transfer::{self, disk_error, write_whole};
 use crate::chat::tree::{Attachment, Entry, MessageId, MessageState, Tree};
 use crate::error::{Error, Result};
+use crate::log;
 
 /// What waits is tried again this often.
 const RETRY: Duration = Duration::from_secs(2);
@@ -188,7 +189,7 @@ impl Worker {
                     Job::Open(id) => Some(id),
                     _ => None,
                 };
-                let answered = self.answer(job);
+                let answered = log::guarded("reading the history", || self.answer(job)).and_then(|done| done);
                 let event = answered.unwrap_or_else(|error| match opened {
                     Some(conversation) => Event::OpenFailed { conversation, error },
                     None => Event::Failed(error),
@@ -210,7 +211,9 @@ impl Worker {
     fn save(&mut self) {
         let mut trouble = None;
         while let Some(job) = self.queue.pop_front() {
-            match self.apply(&job) {
+            // What panics once would panic again: it is told, and what comes after it is saved.
+            let applied = log::guarded(SAVING, || self.apply(&job));
+            match applied.unwrap_or_else(|panic| Err(Refusal::Never(panic))) {
                 Ok(()) => {}
                 Err(Refusal::Never(error)) => self.teller.tell(Event::Failed(error)),
                 Err(Refusal::Later(error)) => {

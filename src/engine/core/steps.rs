@@ -11,7 +11,7 @@ use crate::engine::session::Session;
 use crate::engine::speculation::PassTimes;
 use crate::engine::stop::Matched;
 use crate::error::Result;
-use crate::gpu::{Readback, StepTimes};
+use crate::gpu::{Gpu, Readback, StepTimes};
 use crate::model::kv_cache::PAGE_TOKENS;
 use crate::model::linear::MAX_BATCH;
 use crate::model::sampler::{Sampler, TokenRecord};
@@ -91,9 +91,9 @@ impl Steps {
         self.in_flight.is_empty()
     }
 
-    pub fn clear(&mut self) {
-        self.in_flight.clear();
-        self.chunks.clear();
+    pub fn clear(&mut self, gpu: &Gpu) {
+        self.in_flight.drain(..).for_each(|step| step.readback.discard(gpu));
+        self.chunks.drain(..).for_each(|chunk| chunk.readback.discard(gpu));
     }
 
     /// Other work goes to the device, of this session if of any: times measured around it say nothing.
