@@ -28,7 +28,7 @@ const DOING: &str = "running the comparison";
 
 /// Test prompts, settings, pictures and models next to each other
 ///
-/// FILE is a comparison in TOML (README.md shows the form), or example for the one in this program. Cells of one model decode in
+/// FILE is a comparison in TOML (docs/guide/comparisons.md shows the form), or example for the one in this program. Cells of one model decode in
 /// one batch and share what their prompts have in common. With --out, a run that was broken off goes on where it was. The exit
 /// status is 1 if an assertion fails or a cell has no answer.
 #[derive(clap::Args, Debug)]

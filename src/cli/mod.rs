@@ -93,7 +93,7 @@ pub struct ModelArgs {
     pub recipe: Option<Recipe>,
 
     /// How to store keys and values in the KV cache: f16 (the default), int8 (half the memory, at a small cost in accuracy
-    /// that README.md states) or f32 (the default of the recipe f32)
+    /// that docs/guide/models.md states) or f32 (the default of the recipe f32)
     #[arg(long, value_name = "FORMAT")]
     pub kv: Option<KvFormat>,
 

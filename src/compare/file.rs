@@ -229,7 +229,8 @@ impl Comparison {
         let comparison: Self = toml::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| {
             let line = e.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
             let place = line.map_or(String::new(), |line| format!("line {line}: "));
-            Error::new(DOING, format!("{place}{}", e.message())).help("README.md shows the form")
+            Error::new(DOING, format!("{place}{}", e.message()))
+                .help("docs/guide/comparisons.md shows the form")
         })?;
         comparison.check()?;
         Ok(comparison)

@@ -196,10 +196,10 @@ fn a_dry_run_says_what_each_column_asks_of_a_hundred_thousand_cells_within_secon
 }
 
 #[test]
-fn the_example_of_the_readme_is_a_comparison() {
+fn the_example_of_the_guide_is_a_comparison() {
     let place = Place::new();
-    let readme = include_str!("../../README.md");
-    let text = readme.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    let guide = include_str!("../../docs/guide/comparisons.md");
+    let text = guide.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
     fs::write(place.path("sizes.toml"), text).unwrap();
     let run = place.fine(&["compare", "sizes.toml", "--dry-run"]);
     assert!(run.stderr.contains("6 cells: 2 columns × 3 rows"), "{}", run.stderr);
