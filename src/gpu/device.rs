@@ -176,6 +176,25 @@ const NEEDED_WORKGROUP_BYTES: u32 = 16 * 1024;
 const NEEDED_INVOCATIONS: u32 = 256;
 const NEEDED_STORAGE_BUFFERS: u32 = 8;
 
+const OPENING: &str = "opening the GPU";
+
+/// Can our kernels run within these limits?
+fn check_limits(limits: &wgpu::Limits) -> Result<()> {
+    let needed = [
+        ("bytes of workgroup memory", limits.max_compute_workgroup_storage_size, NEEDED_WORKGROUP_BYTES),
+        ("invocations in a workgroup", limits.max_compute_invocations_per_workgroup, NEEDED_INVOCATIONS),
+        ("storage buffers in a kernel", limits.max_storage_buffers_per_shader_stage, NEEDED_STORAGE_BUFFERS),
+    ];
+    match needed.into_iter().find(|(_, has, needs)| has < needs) {
+        None => Ok(()),
+        Some((name, has, needs)) => {
+            let why = format!("it allows {has} {name} and the kernels need {needs}");
+            Err(Error::new(OPENING, why)
+                .help("choose another adapter with --adapter; `ocelli devices` lists them"))
+        }
+    }
+}
+
 impl Gpu {
     /// Opens the adapter the options name, or the best one, with all the limits it has and the
     /// features of ours that it has.
@@ -183,7 +202,7 @@ impl Gpu {
     /// # Errors
     /// There is no adapter, none of that name, or it lacks a limit the kernels need.
     pub fn new(options: &GpuOptions) -> Result<Self> {
-        let doing = "opening the GPU";
+        let doing = OPENING;
         let instance = instance();
         let all = adapters(&instance);
         let index = match &options.adapter {
@@ -204,24 +223,7 @@ impl Gpu {
         };
         let summary = summary(index, &adapter);
         let limits = adapter.limits();
-        for (name, has, needs) in [
-            ("bytes of workgroup memory", limits.max_compute_workgroup_storage_size, NEEDED_WORKGROUP_BYTES),
-            ("invocations in a workgroup", limits.max_compute_invocations_per_workgroup, NEEDED_INVOCATIONS),
-            (
-                "storage buffers in a kernel",
-                limits.max_storage_buffers_per_shader_stage,
-                NEEDED_STORAGE_BUFFERS,
-            ),
-        ] {
-            if has < needs {
-                return Err(Error::new(
-                    doing,
-                    format!("it allows {has} {name} and the kernels need {needs}"),
-                )
-                .at(&summary.name)
-                .help("choose another adapter with --adapter; `ocelli devices` lists them"));
-            }
-        }
+        check_limits(&limits).map_err(|e| e.at(&summary.name))?;
         let wanted = wgpu::Features::SUBGROUP
             | wgpu::Features::SHADER_F16
             | wgpu::Features::SHADER_INT64
@@ -525,6 +527,26 @@ impl Gpu {
         match validation {
             Some(error) => Err(Self::refused(doing, &error.to_string()).at(subject)),
             None => Ok(made),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_allows_less_than_the_kernels_need_is_refused_by_name() {
+        let usual = wgpu::Limits::default();
+        check_limits(&usual).unwrap();
+        let (bytes, threads) = (NEEDED_WORKGROUP_BYTES - 1, NEEDED_INVOCATIONS - 1);
+        for (limits, wanted) in [
+            (wgpu::Limits { max_compute_workgroup_storage_size: bytes, ..usual.clone() }, "workgroup memory"),
+            (wgpu::Limits { max_compute_invocations_per_workgroup: threads, ..usual.clone() }, "invocations"),
+            (wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..usual.clone() }, "storage buffers"),
+        ] {
+            let error = check_limits(&limits).unwrap_err().to_string();
+            assert!(error.contains(wanted) && error.contains("--adapter"), "{error}");
         }
     }
 }
