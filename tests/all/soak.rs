@@ -59,6 +59,8 @@ struct Person {
     pictures: Vec<PathBuf>,
     models: Vec<PathBuf>,
     begun: Instant,
+    /// The actions there are.
+    chosen: Vec<usize>,
     done: [u64; ACTIONS.len()],
     errors: Vec<String>,
 }
@@ -142,7 +144,7 @@ impl Person {
 
     fn act(&mut self) {
         let ctrl_shift = Modifiers::COMMAND | Modifiers::SHIFT;
-        let action = self.dice.below(ACTIONS.len() as u64) as usize;
+        let action = *self.dice.of(&self.chosen.clone());
         self.done[action] += 1;
         match action {
             0 => {
@@ -275,6 +277,10 @@ fn soak() {
         pictures,
         models,
         begun: Instant::now(),
+        // To look for what one of them leaves behind: `OCELLI_SOAK_ACTIONS=0,11`.
+        chosen: std::env::var("OCELLI_SOAK_ACTIONS").map_or((0..ACTIONS.len()).collect(), |chosen| {
+            chosen.split(',').map(|n| n.parse().unwrap()).collect()
+        }),
         done: [0; ACTIONS.len()],
         errors: Vec::new(),
     };
@@ -316,4 +322,60 @@ fn soak() {
     assert!(grown(|s| s.buffers_mib) < 1.0, "buffers");
     assert!(grown(|s| s.files as f64) < 8.0 && grown(|s| s.threads as f64) < 8.0, "files or threads");
     assert!(grown(|s| s.resident_mib) < 0.1 * first.resident_mib + 30.0, "memory");
+}
+
+/// Where does memory go that nobody gives back? Each thing alone, many times.
+#[test]
+#[ignore = "for looking into what the soak finds"]
+fn what_grows() {
+    let rss = || status("VmRSS") / 1024.0;
+    let without_timestamps = std::env::var_os("OCELLI_TEST_PLAIN").is_some();
+    let options = ocelli::gpu::GpuOptions { without_timestamps, ..Default::default() };
+    let gpu = ocelli::gpu::Gpu::new(&options).unwrap();
+    let engine = ocelli::engine::Engine::start(gpu.clone(), std::sync::Arc::new(|| {})).unwrap();
+    let load = || {
+        let request = ocelli::engine::LoadRequest {
+            folder: builtin::NAME.into(),
+            recipe: None,
+            options: ocelli::model::loaded::LoadOptions { context: 2048, ..Default::default() },
+        };
+        engine.load(request).events.iter().for_each(drop);
+    };
+    load();
+    println!("begin {:.1}", rss());
+    for n in 0..60 {
+        load();
+        if n % 10 == 9 {
+            println!("load {n} {:.1}", rss());
+        }
+    }
+    for n in 0..300 {
+        let question = ocelli::chat::message::Message::text(Role::User, format!("What can you do {n}?"));
+        let request = ocelli::engine::Request { max_tokens: Some(20), ..ocelli::engine::Request::new(vec![question]) };
+        engine.ask(request).events.iter().for_each(drop);
+        if n % 50 == 49 {
+            println!("ask {n} {:.1}", rss());
+        }
+    }
+    for n in 0..100 {
+        drop(ocelli::model::tokenizer::Tokenizer::from_folder(builtin::folder()).unwrap());
+        if n % 25 == 24 {
+            println!("tokenizer {n} {:.1}", rss());
+        }
+    }
+    let mut stage = Stage::open();
+    println!("stage {:.1}", rss());
+    for n in 0..600 {
+        stage.harness.step();
+        if n % 100 == 99 {
+            println!("step {n} {:.1}", rss());
+        }
+    }
+    for n in 0..600 {
+        stage.harness.state_mut().state.chat.draft.text = format!("Text number {n} with äöü {}", n * 7919);
+        stage.harness.step();
+        if n % 100 == 99 {
+            println!("step with other text {n} {:.1}", rss());
+        }
+    }
 }

@@ -227,7 +227,7 @@ fn an_engine_that_is_gone_is_an_error_and_not_a_wait() {
     ask(&mut state, &mut script, "hello");
     script.asks.clear();
     state.poll(&mut script, Instant::now());
-    assert!(state.notices[0].text.contains("the engine has stopped"));
+    assert!(state.notices[0].text.contains("has stopped"));
     assert_eq!(state.chat.draft.text, "hello");
     assert!(!state.is_busy());
 }
