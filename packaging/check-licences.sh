@@ -1,10 +1,31 @@
 #!/usr/bin/env bash
 # Checks the licence of every dependency, for every system, of the program, its tests and its build, against [licenses]
-# in deny.toml: its `allow` list and its `exceptions`. Needs nothing but cargo and awk. Exit status 0 if all are fine.
+# in deny.toml: its `allow` list and its `exceptions`. Then whether the licences the program carries
+# (assets/licences.txt.gz) are those of the crates that Cargo.lock puts into it. Needs nothing but cargo, awk and gzip.
+# Exit status 0 if all are fine.
+#
+#   packaging/check-licences.sh [--shipped]
+#     --shipped   only list the crates that are in the program on some system, one "name version" a line
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . packaging/common.sh
 need_rust
+
+# The systems there are packages for.
+targets="--target x86_64-unknown-linux-gnu --target aarch64-unknown-linux-gnu --target x86_64-apple-darwin"
+targets="$targets --target aarch64-apple-darwin --target x86_64-pc-windows-msvc"
+
+# What is linked into the program: neither what only builds it, nor what only tests it, nor itself.
+shipped() {
+    # shellcheck disable=SC2086  # a list of words
+    cargo tree --locked $targets --edges normal,no-proc-macro --prefix none --format '{p}' |
+        sed -e 's/ (.*)$//' -e 's/ v\([0-9]\)/ \1/' | grep -v -e '^ocelli ' -e '^$' |
+        LC_ALL=C sort -u
+}
+if [ "${1:-}" = --shipped ]; then
+    shipped
+    exit
+fi
 
 dependencies() {
     cargo tree --locked --target all --edges normal,build,dev --prefix none --format '{p}|{l}' |
@@ -89,3 +110,12 @@ printf '%s\n' "$list" | awk '
         print crates " crates, all under licences that deny.toml allows"
     }
 '
+
+# The list in the file has a line for each crate: two blanks, name and version, a dash.
+list=$(shipped)
+carried=$(gzip -dc assets/licences.txt.gz | sed '/^====/,$d' | sed -n 's/^  \([a-zA-Z0-9_-]* [0-9][^ ]*\) — .*$/\1/p')
+if ! difference=$(diff <(printf '%s\n' "$carried") <(printf '%s\n' "$list")); then
+    say "$difference"
+    fail "assets/licences.txt.gz is out of date (<: it has, >: it lacks): run packaging/licences.py and commit the file."
+fi
+echo "$(printf '%s\n' "$list" | wc -l | tr -d ' ') of them are in the program, and their licences with them"

@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 opens_window=yes
 for argument in "$@"; do
     case $argument in
-        generate | batch | compare | convert | bench | profile | trace | devices | synth | models | help | --help | -h | --version | -V) opens_window= ;;
+        generate | batch | compare | convert | models | bench | profile | trace | licences | devices | synth | help | --help | -h | --version | -V) opens_window= ;;
     esac
 done
 if [ -n "$opens_window" ] && [ "$(uname -s)" = Linux ] &&

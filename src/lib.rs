@@ -81,6 +81,7 @@ pub mod engine;
 pub mod error;
 pub mod gpu;
 pub mod hub;
+pub mod licences;
 pub mod log;
 pub mod model;
 pub mod remote;

@@ -62,6 +62,8 @@ pub enum Action {
     Palette,
     /// The sheet of shortcuts.
     Shortcuts,
+    /// What the program is, and the licences of what is in it.
+    About,
     /// The comparison, or the chat again.
     Compare,
     /// Read a comparison from a file.
@@ -189,6 +191,7 @@ pub const TABLE: &[Row] = rows! {
     View, 1: Search, search_all, Some(command(Key::F));
     View, 0: Palette, palette, Some(command(Key::K));
     View, 0: Shortcuts, shortcuts, Some(plain(Key::F1));
+    View, 0: About, about, None;
     View, 1: ToggleHistory, toggle_history, Some(command(Key::B));
     View, 0: ToggleSettings, toggle_settings, Some(command(Key::Comma));
     View, 0: ShowPrompt, show_prompt, Some(command(Key::P));

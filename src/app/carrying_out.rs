@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use egui::{Context, ThemePreference, ViewportCommand};
 
+use super::about_ui::About;
 use super::actions::Action;
 use super::command::Command;
 use super::comparing_ui::CompareCommand;
@@ -172,12 +173,7 @@ impl WindowApp {
         let (state, backend) = (&mut self.state, &mut *self.backend);
         match action {
             Action::NewChat => state.new_chat(),
-            Action::Models => {
-                self.models_view.open = !self.models_view.open;
-                if self.models_view.open {
-                    self.models.look();
-                }
-            }
+            Action::Models => self.toggle_models(),
             Action::OpenModel => {
                 let near = state.last_folder.as_ref().and_then(|folder| folder.parent()).map(PathBuf::from);
                 self.dialogs.choose_model(ctx, frame, near);
@@ -242,6 +238,7 @@ impl WindowApp {
                 }
             }
             Action::Shortcuts => self.sheet_open = !self.sheet_open,
+            Action::About => self.show_about(),
             Action::ToggleHistory => {
                 let shown = self.history_shown();
                 *shown = !*shown;
@@ -266,6 +263,20 @@ impl WindowApp {
                         .help("start it with --data FOLDER"),
                 ),
             },
+        }
+    }
+
+    fn toggle_models(&mut self) {
+        self.models_view.open = !self.models_view.open;
+        if self.models_view.open {
+            self.models.look();
+        }
+    }
+
+    fn show_about(&mut self) {
+        match About::new() {
+            Ok(about) => self.about = Some(about),
+            Err(error) => self.state.report(&error),
         }
     }
 

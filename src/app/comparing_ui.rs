@@ -9,6 +9,7 @@ use super::columns_ui::{self, Choices};
 use super::command::Command;
 use super::comparing::{Comparing, Filter, PAGE};
 use super::costs::{plot_choice, plots_ui};
+use super::sorting::COMPARISONS;
 use super::style;
 use super::texts::{Texts, fill, texts};
 use crate::compare::judge::Rating;
@@ -380,7 +381,7 @@ pub(super) fn file_name(comparing: &Comparing) -> String {
         .collect();
     let title = title.trim_matches('-').to_owned();
     PathBuf::from(if title.is_empty() { "comparison".to_owned() } else { title })
-        .with_extension("toml")
+        .with_extension(COMPARISONS[0])
         .display()
         .to_string()
 }

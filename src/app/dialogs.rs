@@ -1,6 +1,6 @@
 //! Room `app`: the system's file dialogs and the look at dropped files, both on threads of their own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use egui::Context;
@@ -8,6 +8,7 @@ use poll_promise::{Promise, Sender};
 use wgpu::rwh::{HasDisplayHandle, HasWindowHandle};
 
 use super::command::Look;
+use super::sorting::{CHATS, COMPARISONS, PICTURES, frames_of, sort};
 use super::texts::texts;
 use crate::chat::history::ConversationId;
 use crate::chat::transfer::Format;
@@ -51,61 +52,6 @@ pub(super) enum Chosen {
     Report(PathBuf),
     /// Pictures for a column of it, or for all.
     ComparisonPictures(Option<usize>, Vec<PathBuf>),
-}
-
-/// Endings of picture files.
-const PICTURES: [&str; 9] = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "apng"];
-
-/// Is it called like a picture?
-fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    PICTURES.iter().any(|known| ending.eq_ignore_ascii_case(known))
-}
-
-/// The pictures of a folder, by name (numbers in names count as numbers).
-fn frames_of(folder: &Path) -> Result<Chosen> {
-    const DOING: &str = "reading a folder of frames";
-    let entries = std::fs::read_dir(folder).map_err(|e| Error::new(DOING, e).at_path(folder))?;
-    let mut files: Vec<PathBuf> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_picture(path)).collect();
-    files.sort_by_cached_key(|path| natural(&path.file_name().unwrap_or_default().to_string_lossy()));
-    match files.len() {
-        0 | 1 => Err(Error::new(DOING, "it has fewer than two pictures").at_path(folder)),
-        n if n > MOST_FRAMES => {
-            Err(Error::new(DOING, format!("it has {n} pictures, more than {MOST_FRAMES}"))
-                .at_path(folder)
-                .help("choose a folder with fewer"))
-        }
-        _ => {
-            let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-            Ok(Chosen::Frames(name.replace('/', "_"), files))
-        }
-    }
-}
-
-/// Frames of one clip, at most: each is kept with the message.
-const MOST_FRAMES: usize = 512;
-
-/// A name cut into (text, number) pieces, so that frame 10 comes after frame 9.
-fn natural(name: &str) -> Vec<(String, u64)> {
-    let mut pieces = Vec::new();
-    let mut rest = name;
-    while !rest.is_empty() {
-        let text_end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let (text, after) = rest.split_at(text_end);
-        let number_end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
-        let (number, after) = after.split_at(number_end);
-        pieces.push((text.to_owned(), number.parse().unwrap_or(u64::MAX)));
-        rest = after;
-    }
-    pieces
-}
-
-/// Is it a model's folder? Otherwise its pictures are the frames of a clip.
-fn is_model(folder: &Path) -> bool {
-    folder.join("config.json").exists()
-        || folder.join("ocelli.json").exists()
-        || !crate::hub::names::text_ggufs(folder).is_empty()
 }
 
 struct Pending {
@@ -225,15 +171,18 @@ impl Dialogs {
         parent: &(impl HasWindowHandle + HasDisplayHandle),
         (conversation, format, name): (Option<ConversationId>, Format, &str),
     ) {
-        let ending = match format {
-            Format::Json => "json",
-            Format::Markdown => "md",
+        let endings: &[&str] = match format {
+            Format::Json => &CHATS,
+            Format::Markdown => &["md"],
         };
-        let dialog = rfd::AsyncFileDialog::new()
+        let mut dialog = rfd::AsyncFileDialog::new()
             .set_title(texts(ctx).export_title)
             .set_parent(parent)
-            .set_file_name(format!("{name}.{ending}"))
-            .add_filter(ending, &[ending]);
+            .set_file_name(format!("{name}.{}", endings.first().unwrap_or(&"json")));
+        // One filter an ending: some systems append the filter's first one.
+        for ending in endings {
+            dialog = dialog.add_filter(*ending, &[ending]);
+        }
         let answer = dialog.save_file();
         self.show(ctx, async move {
             answer.await.map(|file| Chosen::Export(conversation, format, file.path().to_path_buf()))
@@ -274,7 +223,7 @@ impl Dialogs {
         let dialog = rfd::AsyncFileDialog::new()
             .set_title(texts(ctx).import_title)
             .set_parent(parent)
-            .add_filter("JSON", &["json"]);
+            .add_filter("JSON", &CHATS);
         let answer = dialog.pick_file();
         self.show(ctx, async move { answer.await.map(|file| Chosen::Import(file.path().to_path_buf())) });
     }
@@ -304,7 +253,7 @@ impl Dialogs {
         let dialog = rfd::AsyncFileDialog::new()
             .set_title(texts(ctx).open_comparison)
             .set_parent(parent)
-            .add_filter("TOML", &["toml"]);
+            .add_filter("TOML", &COMPARISONS);
         let answer = dialog.pick_file();
         self.show(ctx, async move { answer.await.map(|file| Chosen::Comparison(file.path().to_path_buf())) });
     }
@@ -324,7 +273,7 @@ impl Dialogs {
         dialog = if is_report {
             dialog.add_filter("HTML", &["html"]).add_filter("CSV", &["csv"])
         } else {
-            dialog.add_filter("TOML", &["toml"])
+            COMPARISONS.into_iter().fold(dialog, |dialog, ending| dialog.add_filter(ending, &[ending]))
         };
         let answer = dialog.save_file();
         self.show(ctx, async move {
@@ -352,38 +301,9 @@ impl Dialogs {
         });
     }
 
-    /// Tells dropped folders from dropped pictures.
+    /// Finds out what dropped files and folders are.
     pub fn dropped(&mut self, ctx: &Context, paths: Vec<PathBuf>) {
-        self.spawn(ctx, false, move || {
-            let (folders, files): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| path.is_dir());
-            let mut chosen = Vec::new();
-            for folder in folders {
-                // One that is of no use must not cost the others.
-                chosen.push(if is_model(&folder) {
-                    Chosen::Model(folder)
-                } else {
-                    frames_of(&folder).unwrap_or_else(Chosen::Nothing)
-                });
-            }
-            let is_gguf = |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
-            let (models, files): (Vec<_>, Vec<_>) = files.into_iter().partition(is_gguf);
-            // A text file that was dropped together with its vision file is the one to open.
-            let is_text = |path: &&PathBuf| {
-                path.file_name().and_then(|name| name.to_str()).is_some_and(crate::hub::names::is_text_gguf)
-            };
-            chosen.extend(models.iter().find(is_text).or(models.first()).cloned().map(Chosen::Model));
-            let is_export = |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
-            let (exports, pictures): (Vec<_>, Vec<_>) = files.into_iter().partition(is_export);
-            chosen.extend(exports.into_iter().map(Chosen::Import));
-            let is_comparison =
-                |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"));
-            let (comparisons, pictures): (Vec<_>, Vec<_>) = pictures.into_iter().partition(is_comparison);
-            chosen.extend(comparisons.into_iter().map(Chosen::Comparison));
-            if !pictures.is_empty() {
-                chosen.push(Chosen::Pictures(pictures));
-            }
-            Ok(chosen)
-        });
+        self.spawn(ctx, false, move || Ok(sort(paths)));
     }
 
     fn spawn(
@@ -421,25 +341,5 @@ impl Dialogs {
             }
         }
         chosen
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_come_in_the_order_of_their_numbers() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["f10.png", "f9.png", "f1.PNG", "notes.txt"] {
-            std::fs::write(folder.path().join(name), "x").unwrap();
-        }
-        let Chosen::Frames(_, files) = frames_of(folder.path()).unwrap() else { panic!("no frames") };
-        let names: Vec<_> =
-            files.iter().map(|f| f.file_name().unwrap().to_string_lossy().into_owned()).collect();
-        assert_eq!(names, ["f1.PNG", "f9.png", "f10.png"]);
-        std::fs::remove_file(folder.path().join("f9.png")).unwrap();
-        std::fs::remove_file(folder.path().join("f10.png")).unwrap();
-        assert!(frames_of(folder.path()).unwrap_err().to_string().contains("fewer than two"));
     }
 }

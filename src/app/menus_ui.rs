@@ -47,7 +47,11 @@ pub(super) fn menus_ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) 
                 if row.begins_group {
                     ui.separator();
                 }
-                let button = Button::new((row.name)(t)).shortcut_text(keys_text(ui.ctx(), row));
+                let mut button = Button::new((row.name)(t));
+                // (An empty text of keys would be read out as a blank after the name.)
+                if row.keys.is_some() {
+                    button = button.shortcut_text(keys_text(ui.ctx(), row));
+                }
                 if ui.add_enabled(is_possible(row.action, state), button).clicked() {
                     commands.push(Command::Do(row.action));
                     ui.close();

@@ -2,6 +2,7 @@
 //! buffer or a kernel. `state` is what is true, the files named `_ui` draw it, `window` ties both to eframe, `texts` has
 //! every word, `actions` every command that menus, keys and the palette give.
 
+mod about_ui;
 mod actions;
 pub mod annotate;
 mod attachments_ui;
@@ -33,6 +34,9 @@ mod menus_ui;
 pub mod message_list;
 pub mod models;
 mod models_ui;
+mod opened_files;
+#[cfg(target_os = "macos")]
+mod opened_on_macos;
 mod opening;
 mod pictures;
 mod plain_text;
@@ -43,6 +47,7 @@ mod samples;
 mod servers_ui;
 mod settings;
 mod settings_ui;
+mod sorting;
 mod state;
 mod status_ui;
 mod style;
@@ -65,6 +70,7 @@ pub use command::{Command, Look};
 pub use comparing_ui::CompareCommand;
 pub use composition::Composition;
 pub use costs::CostsCommand;
+pub use opened_files::OpenedFiles;
 pub use opening::{Places, WindowOptions, run};
 pub use preferences::{Preferences, Preset, WindowPlace};
 pub use progress::{Progress, Stage};

@@ -10,6 +10,7 @@ use egui::ViewportBuilder;
 
 use super::device_loss::{self, DeviceWatch, Left};
 use super::machine_ui::words_after;
+use super::opened_files::OpenedFiles;
 use super::preferences::Preferences;
 use super::state::State;
 use super::texts::texts;
@@ -24,6 +25,8 @@ use crate::model::memory::Room;
 use crate::model::recipe::Recipe;
 use crate::remote::Keys;
 
+/// By this name the desktop knows the window: its desktop entry is called so (packaging/linux).
+const APP_ID: &str = "org.ocelli.Ocelli";
 const ICON: &[u8] = include_bytes!("../../assets/icon.png");
 /// What a bare Linux needs besides a display; README says it too.
 #[cfg(target_os = "linux")]
@@ -36,6 +39,8 @@ pub struct WindowOptions {
     pub gpu: GpuOptions,
     /// A model to load at once; `None`: the one that was open last, or the one in this program.
     pub model: Option<PathBuf>,
+    /// What to open besides: pictures, clips, chats, comparisons; a model among it comes before `model`.
+    pub files: Vec<PathBuf>,
     /// The folder of conversations and preferences; `None`: the system's place for them.
     pub data: Option<PathBuf>,
     /// Show the conversation that was changed last, not an empty one.
@@ -121,8 +126,11 @@ pub fn run(options: &WindowOptions) -> Result<()> {
         losses = left.losses;
         options.go_on_from(&left);
     }
+    let opened = OpenedFiles::default();
+    #[cfg(target_os = "macos")]
+    super::opened_on_macos::listen(opened.clone());
     loop {
-        let Some(left) = run_once(&options, &places, losses)? else { return Ok(()) };
+        let Some(left) = run_once(&options, &places, &opened, losses)? else { return Ok(()) };
         losses = left.losses;
         if losses > MOST_LOSSES {
             let (why, help) = match &left.panic {
@@ -153,6 +161,8 @@ impl WindowOptions {
             self.model = Some(model.clone());
         }
         self.show_newest = left.has_chat;
+        // They have been opened.
+        self.files.clear();
         if let Some(adapter) = &left.adapter {
             self.gpu.adapter = Some(adapter.clone());
         }
@@ -184,19 +194,11 @@ impl WindowOptions {
 /// A window that lost its device or panicked this often in one run of the program stays closed.
 const MOST_LOSSES: u32 = 5;
 
-/// One window on one device; what it leaves when the device was lost.
-fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Option<Left>> {
-    const DOING: &str = "opening the window";
-    let start = Instant::now();
-    let mut options = options.clone();
-    let preferences = places.preferences.as_deref().map(Preferences::read).unwrap_or_default();
-    let gpu = options.open_device(&preferences)?;
-    tracing::info!("Ocelli {} on {}", env!("CARGO_PKG_VERSION"), gpu.adapter_name());
-    calibration::apply_remembered(&gpu);
-    let adapter = gpu.adapter_name().to_owned();
+/// The window as it was left, or as it is at first.
+fn viewport(preferences: &Preferences) -> Result<ViewportBuilder> {
     let mut viewport = ViewportBuilder::default()
         .with_title("Ocelli")
-        .with_app_id("ocelli")
+        .with_app_id(APP_ID)
         .with_inner_size([1100.0, 760.0])
         .with_min_inner_size([420.0, 320.0])
         .with_icon(icon()?);
@@ -206,6 +208,25 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
             viewport = viewport.with_position(position);
         }
     }
+    Ok(viewport)
+}
+
+/// One window on one device; what it leaves when the device was lost.
+fn run_once(
+    options: &WindowOptions,
+    places: &Places,
+    opened: &OpenedFiles,
+    losses: u32,
+) -> Result<Option<Left>> {
+    const DOING: &str = "opening the window";
+    let start = Instant::now();
+    let mut options = options.clone();
+    let preferences = places.preferences.as_deref().map(Preferences::read).unwrap_or_default();
+    let gpu = options.open_device(&preferences)?;
+    tracing::info!("Ocelli {} on {}", env!("CARGO_PKG_VERSION"), gpu.adapter_name());
+    calibration::apply_remembered(&gpu);
+    let adapter = gpu.adapter_name().to_owned();
+    let viewport = viewport(&preferences)?;
     let native = eframe::NativeOptions {
         viewport,
         renderer: eframe::Renderer::Wgpu,
@@ -224,7 +245,7 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
     let watch = DeviceWatch::new(gpu.clone(), left.clone());
     let device = gpu.clone();
     let room = options.memory_limit_bytes.map(Room::limited).or_else(|| Room::of(&gpu));
-    let places = places.clone();
+    let (places, opened) = (places.clone(), opened.clone());
     let window = move || {
         eframe::run_native(
             "Ocelli",
@@ -251,7 +272,8 @@ fn run_once(options: &WindowOptions, places: &Places, losses: u32) -> Result<Opt
                 app.models.look();
                 (app.started, app.loading_since) = (Some(start), Some(start));
                 app.watch = Some(watch);
-                app.open_first_model(options.model);
+                app.opened = opened;
+                app.open_given(options.files, options.model);
                 app.state.show_newest = options.show_newest;
                 if let Some(after) = &options.after {
                     let (text, is_error) = words_after(after, texts(&creation.egui_ctx));

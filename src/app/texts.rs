@@ -271,6 +271,12 @@ texts! {
     search_all: "Search all chats", "Alle Chats durchsuchen";
     palette: "Command palette", "Befehlspalette";
     shortcuts: "Keyboard shortcuts", "Tastenkürzel";
+    about: "About Ocelli and its licences", "Über Ocelli und seine Lizenzen";
+    version: "Ocelli {version}", "Ocelli {version}";
+    about_words: "Talks about pictures with Qwen3-VL, inside its own process.", "Spricht über Bilder, mit Qwen3-VL im eigenen Prozess.";
+    third_party: "What is in it", "Was darin steckt";
+    third_party_words: "The program is made of other people's work too. Their notices and licences:", "Das Programm besteht auch aus der Arbeit anderer. Ihre Vermerke und Lizenzen:";
+    copy_licences: "Copy the licences", "Lizenzen kopieren";
     toggle_history: "List of chats", "Liste der Chats";
     toggle_settings: "Settings of the chat", "Einstellungen des Chats";
     show_prompt: "The prompt and its tokens", "Der Prompt und seine Tokens";

@@ -9,6 +9,7 @@ use egui::{
     ScrollArea, Ui, ViewportCommand,
 };
 
+use super::about_ui::{About, about_ui};
 use super::actions::{self, Action};
 use super::backend::Backend;
 use super::chat_ui::ChatView;
@@ -24,12 +25,14 @@ use super::history_ui::Naming;
 use super::message_list::ScrollTo;
 use super::models::{Models, Work};
 use super::models_ui::{self, ModelsView};
+use super::opened_files::OpenedFiles;
 use super::opening::Places;
 use super::pictures::{Origin, Pictures};
 use super::preferences::{Preferences, system_language};
 use super::prompt_ui::PromptView;
 use super::servers_ui::ServersView;
 use super::settings_ui::SettingsView;
+use super::sorting::sort;
 use super::state::State;
 use super::texts::{set_language, texts};
 use super::viewing::Viewing;
@@ -80,6 +83,8 @@ pub struct WindowApp {
     pub(super) models_view: ModelsView,
     pub(super) palette: Option<menus_ui::Palette>,
     pub(super) sheet_open: bool,
+    /// What the program is, while it is shown.
+    pub(super) about: Option<About>,
     /// The window of servers, while it is open.
     pub(super) servers: Option<ServersView>,
     /// The window is too narrow for the list and a conversation side by side.
@@ -103,6 +108,8 @@ pub struct WindowApp {
     /// When the program started, until the model is ready.
     pub(super) loading_since: Option<Instant>,
     pub(super) watch: Option<DeviceWatch>,
+    /// Files that the system wants opened.
+    pub opened: OpenedFiles,
 }
 
 impl std::fmt::Debug for WindowApp {
@@ -165,6 +172,7 @@ impl WindowApp {
             models_view: ModelsView::default(),
             palette: None,
             sheet_open: false,
+            about: None,
             servers: None,
             is_narrow: false,
             narrow_history: false,
@@ -178,6 +186,7 @@ impl WindowApp {
             started: None,
             loading_since: None,
             watch: None,
+            opened: OpenedFiles::default(),
         })
     }
 
@@ -186,6 +195,22 @@ impl WindowApp {
         let last = self.preferences.last_model.clone().filter(|place| place.exists());
         let folder = asked.or(last).unwrap_or_else(|| builtin::NAME.into());
         self.open_model(folder);
+    }
+
+    /// Opens what the program was started with, as if it had been dropped onto the window; a model among it is loaded instead
+    /// of `model`, which is as [`WindowApp::open_first_model`] takes it.
+    pub fn open_given(&mut self, files: Vec<PathBuf>, model: Option<PathBuf>) {
+        let (mut given, mut first) = (Vec::new(), model);
+        for chosen in sort(files) {
+            match chosen {
+                Chosen::Model(folder) => first = Some(folder),
+                other => given.push(other),
+            }
+        }
+        self.open_first_model(first);
+        for chosen in given {
+            self.chosen(chosen);
+        }
     }
 
     /// Loads a model, as if its folder had been chosen.
@@ -266,6 +291,7 @@ impl WindowApp {
         }
         let is_covered = self.palette.is_some()
             || self.sheet_open
+            || self.about.is_some()
             || self.servers.is_some()
             || self.viewing.is_some()
             || self.state.preview.is_some()
@@ -318,6 +344,10 @@ impl eframe::App for WindowApp {
                 Ok(chosen) => self.chosen(chosen),
                 Err(error) => self.state.report(&error),
             }
+        }
+        let opened = self.opened.take(ctx);
+        if !opened.is_empty() {
+            self.dialogs.dropped(ctx, opened);
         }
         self.poll_history(ctx);
         // A model that comes must not break off an answer, or take the place of one that was chosen.
@@ -555,6 +585,7 @@ impl WindowApp {
                 || app.state.preview.is_some()
                 || app.models_view.open
                 || app.sheet_open
+                || app.about.is_some()
                 || app.servers.is_some()
                 || app.palette.is_some()
         };
@@ -565,6 +596,9 @@ impl WindowApp {
         models_ui::models_ui(ctx, &self.models, &mut self.models_view, opened, commands);
         if self.sheet_open {
             self.sheet_open = menus_ui::sheet_ui(ctx);
+        }
+        if self.about.as_ref().is_some_and(|about| !about_ui(ctx, about)) {
+            self.about = None;
         }
         if let Some(view) = &mut self.servers
             && !servers_ui::servers_ui(ctx, &self.state, view, commands)

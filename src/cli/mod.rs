@@ -8,6 +8,7 @@ pub mod convert;
 pub mod devices;
 mod elsewhere;
 pub mod generate;
+pub mod licences;
 pub mod models;
 pub mod profile;
 pub mod sampling;
@@ -45,6 +46,9 @@ pub struct Cli {
     /// What to do; nothing: open the window
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// What to open in the window: pictures, a folder of frames, an exported chat, a comparison, a model
+    #[arg(value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    pub files: Vec<PathBuf>,
     /// Model and device for the window
     #[command(flatten)]
     pub window: ModelArgs,
@@ -72,6 +76,9 @@ pub enum Command {
     Profile(profile::ProfileArgs),
     /// Record every stage of a prompt, for comparing numbers
     Trace(trace::TraceArgs),
+    /// Print the licences of the program and of everything in it
+    #[command(alias = "licenses")]
+    Licences(licences::LicencesArgs),
     /// List the adapters of this machine
     Devices(devices::DevicesArgs),
     /// Write a checkpoint of a real size with random weights, for measuring
@@ -212,6 +219,7 @@ pub fn run(cli: &Cli) -> Result<()> {
                 Some(model) => Some(models::library()?.resolve(model)?),
                 None => None,
             },
+            files: cli.files.iter().map(|file| existing(file)).collect::<Result<_>>()?,
             data: cli.data().map(PathBuf::from),
             show_newest: false,
             after: None,
@@ -229,6 +237,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Profile(args)) => profile::run(args),
         Some(Command::Trace(args)) => trace::run(args),
+        Some(Command::Licences(args)) => licences::run(args),
         Some(Command::Devices(args)) => devices::run(args),
         Some(Command::Synth(args)) => synth::run(args),
     }
@@ -243,9 +252,24 @@ impl Cli {
     /// Where the log goes besides standard error: the window has no terminal that somebody reads.
     #[must_use]
     pub fn log_folder(&self) -> Option<PathBuf> {
-        let opens_window = self.command.is_none();
+        // A command that is mistyped looks like a file that is not there: it opens none, and leaves nothing.
+        let opens_window = self.command.is_none() && self.files.iter().all(|file| existing(file).is_ok());
         let places = opens_window.then(|| crate::app::Places::find(self.data()).ok()).flatten()?;
         places.folder().map(|data| crate::log::folder_in(&data))
+    }
+}
+
+/// A file the window is to open, by its whole path: it may be remembered longer than the folder the program runs in.
+fn existing(file: &Path) -> Result<PathBuf> {
+    const DOING: &str = "opening what the command line names";
+    let path = std::path::absolute(file).map_err(|e| Error::new(DOING, e).at_path(file))?;
+    match path.try_exists() {
+        Ok(true) => Ok(path),
+        Ok(false) => {
+            let why = format!("'{}' is neither a command nor a file or folder", file.display());
+            Err(Error::new(DOING, why).help("`ocelli --help` lists the commands"))
+        }
+        Err(e) => Err(Error::new(DOING, e).at_path(file)),
     }
 }
 

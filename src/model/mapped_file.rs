@@ -1,4 +1,4 @@
-//! Room: `model`. A file mapped into memory for reading. The only `unsafe` code of the program.
+//! Room: `model`. A file mapped into memory for reading.
 #![allow(unsafe_code, reason = "mapping a file has no safe form; every use is argued below")]
 
 use std::fs::File;

@@ -465,6 +465,8 @@ fn words_that_are_no_command() {
     let place = Place::new();
     for (arguments, wanted) in [
         (&["frobnicate"][..], &["'frobnicate'", "`ocelli --help`"][..]),
+        (&["no-such-picture.png"], &["'no-such-picture.png'", "file or folder"]),
+        (&["--frobnicate"], &["'--frobnicate'", "`ocelli --help`"]),
         (
             &["generate", "--modle", "m", "hi"],
             &["'--modle'", "tip: ", "'--model'", "`ocelli generate --help`"],

@@ -510,6 +510,16 @@ fn help_names_every_flag() {
     assert_eq!(version.text(), concat!("ocelli ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 
+#[test]
+fn the_licences_of_everything_in_the_program_are_printed() {
+    let place = Place::new();
+    let run = place.fine(&["licences"]);
+    assert!(run.text().starts_with(concat!("Ocelli ", env!("CARGO_PKG_VERSION"), "\n")));
+    assert!(run.text().contains("\n  wgpu 30.") && run.text().contains("Apache License"));
+    assert!(run.stderr.is_empty(), "{}", run.stderr);
+    assert_eq!(place.fine(&["licenses"]).stdout, run.stdout);
+}
+
 /// What nobody reads must not end the work: `ocelli generate … 2>/dev/full`, `… | head -c 1`.
 #[cfg(target_os = "linux")]
 #[test]

@@ -211,6 +211,60 @@ fn a_dropped_picture_is_added_and_a_dropped_folder_is_a_model() {
 }
 
 #[test]
+fn what_the_program_was_started_with_is_opened() {
+    let (folder, picture) = picture_file();
+    let model = folder.path().join("Qwen3VL-2B-Q8_0.gguf");
+    std::fs::write(&model, "GGUF").unwrap();
+    let mut window = Window::open();
+    window.harness.state_mut().open_given(vec![picture, model.clone()], Some("/models/other".into()));
+    window.wait_until(|state| matches!(state.chat.draft.pictures[..], [ref p] if p.name == "cat.png"));
+    // No model before the one that is meant: loading it would only have to be broken off.
+    assert_eq!(window.engine.0.borrow().loads.len(), 1);
+    assert_eq!(window.state().last_folder.as_ref(), Some(&model));
+
+    let folder = tempfile::tempdir().unwrap();
+    let chat = folder.path().join("cat.ocelli-chat");
+    std::fs::write(&chat, r#"[{"role": "user", "content": "What does the cat look at?"}]"#).unwrap();
+    let comparison = folder.path().join("two.ocelli-compare");
+    std::fs::write(&comparison, "title = \"Two questions\"\n[[columns]]\nprompt = \"Where?\"\n").unwrap();
+    let mut window = Window::open_in(folder.path());
+    window.harness.state_mut().open_given(vec![chat, comparison], Some("/models/other".into()));
+    window.wait_until(|state| !state.list.is_empty() && state.comparing.is_some());
+    assert_eq!(window.engine.0.borrow().loads.len(), 1);
+    assert!(window.state().shows_comparison);
+    window.wait_until(|state| {
+        state.comparing.as_ref().is_some_and(|comparing| comparing.comparison.title == "Two questions")
+    });
+}
+
+#[test]
+fn files_that_the_system_wants_opened_are_opened() {
+    let mut window = Window::ready();
+    let (_folder, picture) = picture_file();
+    let opened = window.harness.state().opened.clone();
+    opened.add(vec![picture]);
+    window.run();
+    window.wait_until(|state| matches!(state.chat.draft.pictures[..], [ref p] if p.name == "cat.png"));
+    // From now on they wake the window.
+    while window.repaint.try_recv().is_ok() {}
+    opened.add(vec!["/no/such/dog.png".into()]);
+    assert!(window.repaint.try_recv().is_ok());
+}
+
+#[test]
+fn the_program_says_what_it_is_made_of() {
+    let mut window = Window::ready();
+    window.click("View");
+    window.click("About Ocelli and its licences");
+    window.run();
+    assert!(window.see("MIT or Apache-2.0, as you prefer."));
+    assert!(window.see("SQLite — public domain"));
+    window.click("Copy the licences");
+    window.click("Close");
+    assert!(!window.see("SQLite — public domain"));
+}
+
+#[test]
 fn a_dropped_folder_of_pictures_is_a_clip() {
     let mut window = Window::ready();
     let folder = tempfile::tempdir().unwrap();
