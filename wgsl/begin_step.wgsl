@@ -4,26 +4,16 @@
 #import row_info
 
 struct Params {
-    batch: u32,
-    active_0: u32,
-    active_1: u32,
-    active_2: u32,
-    active_3: u32,
-    active_4: u32,
-    active_5: u32,
-    active_6: u32,
-    active_7: u32,
+    active: array<vec4<u32>, 2>,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> states: array<RowInfo>;
 @group(0) @binding(2) var<storage, read_write> rows: array<RowInfo>;
 
+// A workgroup a session: a branch on what `Params` say would have some software devices compile the kernel anew in each step.
 @compute @workgroup_size(1)
-fn main() {
-#for b 8
-    if (#{b}u < p.batch) {
-        rows[#{b}u] = states[p.active_#{b}];
-    }
-#endfor
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>) {
+    let b = workgroup.x;
+    rows[b] = states[p.active[b / 4u][b % 4u]];
 }

@@ -184,14 +184,13 @@ impl Sampler {
     /// # Errors
     /// The device failed.
     pub fn begin_step(&self, recorder: &mut Recorder, rows: &wgpu::Buffer, active: &[usize]) -> Result<()> {
-        let mut params = [0u32; 1 + MAX_BATCH];
-        params[0] = word(active.len());
-        for (to, &slot) in params[1..].iter_mut().zip(active) {
+        let mut params = [0u32; MAX_BATCH];
+        for (to, &slot) in params.iter_mut().zip(active) {
             *to = word(slot);
         }
         recorder.at(None, stages::STEP_STATE);
         let work = Work::new(0, 2 * active.len() * size_of::<RowInfo>()).costing(1.0);
-        recorder.dispatch(&self.begin_step, &params, &[&self.states, rows], [1, 1, 1], work)
+        recorder.dispatch(&self.begin_step, &params, &[&self.states, rows], [word(active.len()), 1, 1], work)
     }
 
     /// Records the choice for `batch` rows of logits, which came from rows `first_row..` of `rows`.

@@ -351,7 +351,8 @@ fn what_grows() {
     }
     for n in 0..300 {
         let question = ocelli::chat::message::Message::text(Role::User, format!("What can you do {n}?"));
-        let request = ocelli::engine::Request { max_tokens: Some(20), ..ocelli::engine::Request::new(vec![question]) };
+        let request =
+            ocelli::engine::Request { max_tokens: Some(20), ..ocelli::engine::Request::new(vec![question]) };
         engine.ask(request).events.iter().for_each(drop);
         if n % 50 == 49 {
             println!("ask {n} {:.1}", rss());
