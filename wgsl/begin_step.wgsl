@@ -1,10 +1,10 @@
-// rows[b] = states[active[b]]   for the sessions of this step: what each one's next token is and where it goes.
+// rows[b] = states[slots[b]]   for the sessions of this step: what each one's next token is and where it goes.
 //
 // states [8] RowInfo by slot; rows [batch] RowInfo.
 #import row_info
 
 struct Params {
-    active: array<vec4<u32>, 2>,
+    slots: array<vec4<u32>, 2>,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -15,5 +15,5 @@ struct Params {
 @compute @workgroup_size(1)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>) {
     let b = workgroup.x;
-    rows[b] = states[p.active[b / 4u][b % 4u]];
+    rows[b] = states[p.slots[b / 4u][b % 4u]];
 }

@@ -306,13 +306,13 @@ fn soak() {
     let bytes = fs::metadata(data.join("conversations.sqlite")).unwrap().len();
     let conversations = person.stage.state().list.len();
     drop(person);
+    // Answers of chats that were deleted while they came in are told to have stopped when the history is opened next.
+    drop(ocelli::chat::history::History::open(&data.join("conversations.sqlite")).unwrap());
     let database = rusqlite::Connection::open(data.join("conversations.sqlite")).unwrap();
     let sound: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-    let foreign: i64 =
-        database.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0)).unwrap();
-    let streaming: i64 = database
-        .query_row("SELECT count(*) FROM messages WHERE state = 'streaming'", [], |row| row.get(0))
-        .unwrap();
+    let count = |query: &str| database.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap();
+    let foreign = count("SELECT count(*) FROM pragma_foreign_key_check");
+    let streaming = count("SELECT count(*) FROM messages WHERE state = 'streaming'");
     println!("{conversations} conversations at the end, database of {:.1} MiB, {sound}", bytes as f64 / MIB);
     assert_eq!((sound.as_str(), foreign, streaming), ("ok", 0, 0));
     // What was there when the first quarter had passed, when every kind of thing had been done, is what there is at the end.
@@ -353,7 +353,8 @@ fn what_grows() {
         let question = ocelli::chat::message::Message::text(Role::User, format!("What can you do {n}?"));
         let request =
             ocelli::engine::Request { max_tokens: Some(20), ..ocelli::engine::Request::new(vec![question]) };
-        engine.ask(request).events.iter().for_each(drop);
+        let end = engine.ask(request).events.iter().last();
+        assert!(matches!(end, Some(ocelli::engine::AnswerEvent::Finished(_))), "{end:?}");
         if n % 50 == 49 {
             println!("ask {n} {:.1}", rss());
         }
