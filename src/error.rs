@@ -3,6 +3,9 @@
 
 use std::fmt;
 
+/// Letters that are shown of a cause, a subject or an advice, each.
+const MOST_LETTERS: usize = 2000;
+
 /// `Result` with the program's own [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -103,8 +106,15 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let p = &*self.0;
-        // Causes come from libraries too: keep whatever they say on the one line.
-        let one_line = |s: &str| s.split_whitespace().collect::<Vec<_>>().join(" ");
+        // Causes come from libraries too, and may quote half a file: keep whatever they say on one line that can be read.
+        let one_line = |s: &str| {
+            let mut line = s.split_whitespace().collect::<Vec<_>>().join(" ");
+            if let Some((end, _)) = line.char_indices().nth(MOST_LETTERS) {
+                line.truncate(end);
+                line.push('…');
+            }
+            line
+        };
         write!(f, "{}", p.doing)?;
         if let Some(subject) = &p.subject {
             write!(f, " {}", one_line(subject))?;
@@ -139,5 +149,11 @@ mod tests {
             e.to_string(),
             "reading tensor a.weight in model.safetensors: it ends early (download it again)"
         );
+    }
+
+    #[test]
+    fn what_quotes_half_a_file_is_cut_off() {
+        let said = Error::new("reading", "ä".repeat(1 << 20)).to_string();
+        assert!(said.chars().count() < MOST_LETTERS + 20 && said.ends_with('…'));
     }
 }

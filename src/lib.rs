@@ -71,6 +71,7 @@
 //! `engine`, then `chat`, then `model`, then `gpu`. `hub` brings models to this machine. `ARCHITECTURE.md` is the map.
 
 pub mod app;
+pub mod bounded;
 pub mod chat;
 pub mod cli;
 pub mod clock;

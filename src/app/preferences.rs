@@ -7,8 +7,14 @@ use egui::ThemePreference;
 
 use super::settings::Settings;
 use super::texts::Language;
+use crate::bounded;
 use crate::costs::colour::Metric;
 use crate::remote::Server;
+
+/// Bytes of the file that are read, at most: a question that was typed and not sent is in it too.
+const MOST_BYTES: u64 = 16 << 20;
+/// Values in it, at most.
+const MOST_VALUES: usize = 100_000;
 
 /// Settings under a name.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -105,15 +111,22 @@ impl Preferences {
     /// Reads the file. One that is not there or cannot be read gives the usual ones; a part that is wrong is left out.
     #[must_use]
     pub fn read(path: &Path) -> Self {
-        let Ok(text) = std::fs::read_to_string(path) else { return Self::default() };
+        let Ok(text) = bounded::file(path, MOST_BYTES).and_then(bounded::text) else {
+            return Self::default();
+        };
         Self::from_text(&text)
     }
 
     fn from_text(text: &str) -> Self {
         let usual = Self::default();
-        let Ok(serde_json::Value::Object(given)) = serde_json::from_str(text) else { return usual };
+        let Ok(serde_json::Value::Object(given)) = bounded::json(text.as_bytes(), MOST_VALUES) else {
+            return usual;
+        };
         let Ok(serde_json::Value::Object(mut whole)) = serde_json::to_value(&usual) else { return usual };
         for (key, value) in given {
+            if !whole.contains_key(&key) {
+                continue;
+            }
             // Each on its own: one wrong part must not cost the others.
             let mut trial = whole.clone();
             trial.insert(key.clone(), value.clone());
@@ -156,6 +169,12 @@ impl Preferences {
         }
         .into();
     }
+}
+
+/// The preferences in a text as they are written again. A door for `fuzz/`.
+#[must_use]
+pub fn reread_preferences(text: &str) -> String {
+    Preferences::from_text(text).to_text()
 }
 
 /// The system's language, as far as the window speaks it.

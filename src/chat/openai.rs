@@ -1,6 +1,7 @@
 //! Room `chat`: conversations as JSON in the content-list form of `OpenAI`, as `--messages` reads it. Only parses;
 //! the files it names are opened later.
 
+use crate::bounded;
 use crate::chat::message::{ImageSource, Message, Part, Role, VideoSource};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
@@ -8,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Largest JSON text that is parsed, in bytes; pictures may be inside as data URLs.
 pub const MAX_JSON_BYTES: usize = 512 << 20;
+/// Values in it, at most: a few for each part that it may have.
+pub const MAX_VALUES: usize = 2_000_000;
 const MAX_MESSAGES: usize = 10_000;
 const MAX_PARTS: usize = 100_000;
 const DOING: &str = "reading the messages";
@@ -49,7 +52,7 @@ fn read_json(json: &str) -> Result<Value> {
         return Err(Error::new(DOING, format!("the JSON is larger than {most} MiB")));
     }
     // serde_json itself refuses to nest deeper than 128.
-    serde_json::from_str(json).map_err(|e| Error::new(DOING, format!("it is not JSON: {e}")))
+    bounded::json(json.as_bytes(), MAX_VALUES).map_err(|e| Error::new(DOING, format!("it is not JSON: {e}")))
 }
 
 fn conversation(value: Value, base: &Path) -> Result<Conversation> {

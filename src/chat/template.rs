@@ -3,21 +3,30 @@
 //! Reads the template's file; knows nothing of the GPU.
 
 mod python;
+mod sandbox;
 
+use crate::bounded;
 use crate::chat::message::{Message, Part, Role};
 use crate::error::{Error, Result};
 use crate::model::builtin;
 use crate::model::tokenizer::{AddedTokens, Literals, MarkedText};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Value as Jinja};
+use sandbox::Failure;
 use serde_json::{Map, Value, json};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A template or settings file larger than this is not one, in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 20;
+/// Values in a settings file, at most: of each added token a few.
+const MAX_VALUES: usize = 200_000;
+/// Named templates in one file, at most.
+const MOST_TEMPLATES: usize = 32;
 /// Instructions a rendering may take, each good for 64 bytes as well: ends endless loops within about a
-/// second and keeps a hostile template below half a gigabyte. An ordinary turn takes about a hundred.
-const FUEL: u64 = 8_000_000;
+/// second and keeps a hostile template below a quarter of a gigabyte. An ordinary turn takes about a hundred.
+const FUEL: u64 = 3_000_000;
 /// Where the mark is taken from: the first of these private characters that nobody has written.
 const MARKS: std::ops::RangeInclusive<char> = '\u{f0000}'..='\u{f0fff}';
 const DOWNLOAD: &str = "download it again";
@@ -41,7 +50,9 @@ pub struct RenderOptions<'a> {
 /// The chat template of a checkpoint.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    env: Environment<'static>,
+    env: Arc<Environment<'static>>,
+    /// It has been given up once.
+    is_stuck: AtomicBool,
     /// The file it was found in.
     file: String,
     /// Every character of the templates that could be a mark.
@@ -104,33 +115,27 @@ impl ChatTemplate {
     }
 
     fn new(sources: Vec<(String, String)>, tokens: Map<String, Value>, file: &str) -> Result<Self> {
-        let fail = |e: minijinja::Error| Error::new("reading the chat template", e).at(file).help(DOWNLOAD);
-        let mut env = Environment::new();
-        // As transformers sets up jinja2; both drop one newline at the end of the source.
-        env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(fail)?);
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        env.set_fuel(Some(FUEL));
-        env.add_filter("tojson", python::tojson);
-        env.add_function(
-            "raise_exception",
-            |message: String| -> std::result::Result<Jinja, minijinja::Error> {
-                Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message))
-            },
-        );
-        env.set_formatter(|out, state, value| {
-            if value.is_number() && !value.is_integer() {
-                let text =
-                    f64::try_from(value.clone()).map_or_else(|_| value.to_string(), python::python_float);
-                return minijinja::escape_formatter(out, state, &text.into());
-            }
-            minijinja::escape_formatter(out, state, value)
-        });
+        let fail =
+            |e: &dyn std::fmt::Display| Error::new("reading the chat template", e).at(file).help(DOWNLOAD);
         let mut own_marks = Vec::new();
-        for (name, source) in sources {
+        for (_, source) in &sources {
+            sandbox::check(source).map_err(|why| fail(&why))?;
             own_marks.extend(source.chars().filter(|c| MARKS.contains(c)));
-            env.add_template_owned(name, without_generation_tags(&source)).map_err(fail)?;
         }
-        Ok(Self { env, file: file.to_owned(), own_marks, tokens })
+        if sources.len() > MOST_TEMPLATES {
+            return Err(fail(&format!("it has {} templates", sources.len())));
+        }
+        let env = sandbox::run(move || environment(sources)).map_err(|failure| match failure {
+            Failure::TooLong | Failure::Stuck => fail(&"it takes too long"),
+            Failure::Words(words) => fail(&words),
+        })?;
+        Ok(Self {
+            env: Arc::new(env),
+            is_stuck: AtomicBool::new(false),
+            file: file.to_owned(),
+            own_marks,
+            tokens,
+        })
     }
 
     /// Renders a conversation. `added` are the tokenizer's added tokens: those in text of users, system
@@ -159,23 +164,32 @@ impl ChatTemplate {
         for (key, value) in &options.extra {
             context.insert(key.clone(), guard.value(value));
         }
-        let named = if tools.is_null() { None } else { self.env.get_template("tool_use").ok() };
+        let has_tools = !tools.is_null();
         context.insert("tools".into(), tools);
 
-        let template = match named {
-            Some(template) => Ok(template),
-            None => self.env.get_template("default"),
-        };
-        let text = template.and_then(|template| template.render(jinja(Value::Object(context))));
+        let too_long = || Error::new(DOING, "it takes too long").at(&self.file).help("shorten the chat");
+        if self.is_stuck.load(Ordering::Relaxed) {
+            return Err(too_long());
+        }
+        let (env, context) = (Arc::clone(&self.env), jinja(Value::Object(context)));
+        let rendered = sandbox::run(move || {
+            let named = if has_tools { env.get_template("tool_use").ok() } else { None };
+            match named {
+                Some(template) => template.render(context),
+                None => env.get_template("default")?.render(context),
+            }
+        });
         let with_start = |mut text: String| {
             text.push_str(&added.mark(options.answer_start.unwrap_or_default(), mark, Literals::Special));
             MarkedText::new(text, Some(mark))
         };
-        text.map(with_start).map_err(|e| match e.kind() {
-            minijinja::ErrorKind::OutOfFuel => {
-                Error::new(DOING, "it takes too long").at(&self.file).help("shorten the chat")
+        rendered.map(with_start).map_err(|failure| match failure {
+            Failure::TooLong => too_long(),
+            Failure::Stuck => {
+                self.is_stuck.store(true, Ordering::Relaxed);
+                too_long()
             }
-            _ => Error::new(DOING, e)
+            Failure::Words(words) => Error::new(DOING, words)
                 .at(&self.file)
                 .help("the template does not take these messages: change their roles or their order"),
         })
@@ -204,6 +218,36 @@ impl ChatTemplate {
             Error::new(DOING, "the messages use every private character there is").help("shorten the text")
         })
     }
+}
+
+/// What templates run in, as transformers sets up jinja2, and the compiled templates.
+fn environment(
+    sources: Vec<(String, String)>,
+) -> std::result::Result<Environment<'static>, minijinja::Error> {
+    let mut env = Environment::new();
+    // Both drop one newline at the end of the source.
+    env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    env.set_fuel(Some(FUEL));
+    env.remove_global("debug");
+    env.add_filter("tojson", python::tojson);
+    env.add_function("raise_exception", |message: String| -> std::result::Result<Jinja, minijinja::Error> {
+        Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message))
+    });
+    env.set_formatter(|out, state, value| {
+        if !sandbox::is_printable(value) {
+            return Err(minijinja::ErrorKind::OutOfFuel.into());
+        }
+        if value.is_number() && !value.is_integer() {
+            let text = f64::try_from(value.clone()).map_or_else(|_| value.to_string(), python::python_float);
+            return minijinja::escape_formatter(out, state, &text.into());
+        }
+        minijinja::escape_formatter(out, state, value)
+    });
+    for (name, source) in sources {
+        env.add_template_owned(name, without_generation_tags(&source))?;
+    }
+    Ok(env)
 }
 
 /// Marks what is written by people and models on its way into the template.
@@ -346,13 +390,17 @@ fn read(folder: &Path, name: &str) -> Result<Option<String>> {
         }
         Ok(_) => {}
     }
-    let bytes = builtin::read(&path).map_err(|e| fail(&e))?;
+    let bytes = builtin::read(&path, MAX_FILE_BYTES).map_err(|e| fail(&e))?;
     String::from_utf8(bytes.into_owned()).map(Some).map_err(|e| fail(&e))
 }
 
 fn parse(folder: &Path, name: &str, text: &str) -> Result<Map<String, Value>> {
-    serde_json::from_str(text)
-        .map_err(|e| Error::new("reading the chat template", e).at(name).at_path(folder).help(DOWNLOAD))
+    let read = match bounded::json(text.as_bytes(), MAX_VALUES) {
+        Ok(Value::Object(map)) => return Ok(map),
+        Ok(_) => "it holds no JSON object".to_owned(),
+        Err(e) => e.to_string(),
+    };
+    Err(Error::new("reading the chat template", read).at(name).at_path(folder).help(DOWNLOAD))
 }
 
 #[cfg(test)]

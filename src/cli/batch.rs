@@ -13,8 +13,9 @@ use super::convert::ProgressLine;
 use super::generate::{TokenLimits, check_files, load};
 use super::sampling::{SamplingArgs, check_max_tokens};
 use super::{ModelArgs, say, waker};
+use crate::bounded;
 use crate::chat::message::{Message, Role};
-use crate::chat::openai::conversation_from;
+use crate::chat::openai::{MAX_VALUES, conversation_from};
 use crate::engine::{Answer, AnswerEvent, Engine, Request, StopReason, Summary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Gpu;
@@ -23,6 +24,8 @@ use crate::model::preprocessor::TokenRange;
 use crate::model::sampler::Sampling;
 
 const DOING: &str = "answering the batch";
+/// Bytes of the file of questions, at most: it is in memory whole.
+const MAX_QUESTIONS_BYTES: u64 = 4 << 30;
 
 /// Requests handed to the engine at once: those that run, and as many whose prompts are made meanwhile, so that the device
 /// never waits for a picture to be read.
@@ -77,7 +80,7 @@ pub fn run(args: &BatchArgs) -> Result<()> {
     args.sampling.check()?;
     check_max_tokens(args.max_tokens)?;
     let doing = "reading the questions";
-    let text = std::fs::read(&args.questions)
+    let text = bounded::stream(&args.questions, MAX_QUESTIONS_BYTES)
         .map_err(|e| Error::new(doing, e).at_path(&args.questions).help("give a file of JSON lines"))?;
     let lines: Vec<(usize, &[u8])> = (1..)
         .zip(text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii))
@@ -157,8 +160,9 @@ impl Job {
     fn parse(place: usize, number: usize, line: &[u8]) -> std::result::Result<Self, (Value, Error)> {
         let here = |e: Error| e.at(format!("line {number}"));
         let fail = |cause: String| Error::new("reading the question", cause).at(format!("line {number}"));
-        let value: Value = serde_json::from_slice(line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line))
-            .map_err(|e| (Value::Null, fail(format!("it is not JSON: {e}"))))?;
+        let value: Value =
+            bounded::json(line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line), MAX_VALUES)
+                .map_err(|e| (Value::Null, fail(format!("it is not JSON: {e}"))))?;
         let id = value.get("id").cloned().unwrap_or(Value::Null);
         if !value.is_object() {
             return Err((id, fail("it is no JSON object".into())));

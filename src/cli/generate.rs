@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use super::convert::ProgressLine;
 use super::sampling::{SamplingArgs, check_max_tokens};
 use super::{ModelArgs, elsewhere, print, print_json, say};
+use crate::bounded;
 use crate::chat::message::{ImageSource, Message, Part, Role, VideoSource};
-use crate::chat::openai::parse_conversation;
+use crate::chat::openai::{MAX_JSON_BYTES, parse_conversation};
 use crate::chat::transfer::write_file;
 use crate::costs::write::Form;
 use crate::costs::{About, Costs, Ledger};
@@ -337,7 +338,8 @@ fn request(args: &GenerateArgs) -> Result<Request> {
 /// Reads a conversation; relative paths in it start at the current folder.
 pub(super) fn read_messages(file: &Path) -> Result<crate::chat::openai::Conversation> {
     let doing = "reading the messages";
-    let text = std::fs::read_to_string(file)
+    let text = bounded::stream(file, MAX_JSON_BYTES as u64)
+        .and_then(bounded::text)
         .map_err(|e| Error::new(doing, e).at_path(file).help("give a file of JSON in UTF-8"))?;
     let conversation = parse_conversation(&text, Path::new("")).map_err(|e| e.at_path(file))?;
     check_files(&conversation.messages).map_err(|e| e.at_path(file))?;

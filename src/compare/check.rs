@@ -10,10 +10,13 @@ use super::judge::{Assertion, Subject, Verdict};
 use super::plan::Plan;
 use super::result::{CellResult, Checked};
 use super::variables::{fill, names};
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// Bytes of a file with a schema, at most.
 const MAX_SCHEMA_BYTES: u64 = 4 << 20;
+/// Values in it, at most: more than a schema that can be used has.
+const MAX_SCHEMA_VALUES: usize = 200_000;
 
 /// An assertion as the file has it.
 #[derive(Clone, Debug)]
@@ -107,11 +110,8 @@ impl Check {
         if let Some(file) = assertion.schema_file() {
             let path = base.join(file);
             let fail = |e: &dyn std::fmt::Display| Error::new("reading the schema", e).at_path(&path);
-            if std::fs::metadata(&path).map_err(|e| fail(&e))?.len() > MAX_SCHEMA_BYTES {
-                return Err(fail(&"it is larger than a schema"));
-            }
-            let text = std::fs::read(&path).map_err(|e| fail(&e))?;
-            let schema: Value = serde_json::from_slice(&text).map_err(|e| fail(&e))?;
+            let text = bounded::file(&path, MAX_SCHEMA_BYTES).map_err(|e| fail(&e))?;
+            let schema = bounded::json(&text, MAX_SCHEMA_VALUES).map_err(|e| fail(&e))?;
             assertion.set_schema(&schema).map_err(|e| e.at_path(&path))?;
         }
         Ok(assertion)

@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Check;
 use super::variables::check_name;
+use crate::bounded;
 use crate::chat::message::Role;
 use crate::error::{Error, Result};
 use crate::model::recipe::Recipe;
 
-/// Bytes of a comparison file, at most.
-const MAX_BYTES: u64 = 16 << 20;
+/// Bytes of a comparison file, at most: TOML of nothing but brackets becomes a hundred times as many.
+const MAX_BYTES: u64 = 4 << 20;
 /// Columns of a comparison, at most.
 pub const MAX_COLUMNS: usize = 64;
 const DOING: &str = "reading the comparison";
@@ -213,11 +214,9 @@ impl Comparison {
     /// It cannot be read, or is no comparison; the message says where.
     pub fn read(path: &Path) -> Result<Self> {
         let fail = |e: &dyn std::fmt::Display| Error::new(DOING, e).at_path(path);
-        let metadata = std::fs::metadata(path).map_err(|e| fail(&e).help("give the file of a comparison"))?;
-        if metadata.len() > MAX_BYTES {
-            return Err(fail(&format!("it is larger than {} MiB", MAX_BYTES >> 20)));
-        }
-        let text = std::fs::read_to_string(path).map_err(|e| fail(&e))?;
+        let text = bounded::stream(path, MAX_BYTES)
+            .and_then(bounded::text)
+            .map_err(|e| fail(&e).help("give the file of a comparison"))?;
         Self::parse(&text).map_err(|e| e.at_path(path))
     }
 

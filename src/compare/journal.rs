@@ -12,10 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::judge::Rating;
 use super::plan::Plan;
 use super::result::{Begin, CellResult, Line};
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// Bytes of a line, at most.
 const MAX_LINE_BYTES: usize = 64 << 20;
+/// Values in a line, at most: two for each token of an answer.
+const MAX_VALUES: usize = 2_000_000;
 
 /// What every line begins with.
 const BEGINNING: &str = r#"{"kind":""#;
@@ -112,6 +115,7 @@ impl Journal {
     pub fn open(path: &Path) -> Result<(Self, Kept)> {
         let doing = "opening the file of results";
         let fail = |e: &dyn std::fmt::Display| Error::new(doing, e).at_path(path);
+        check_file(path).map_err(|e| fail(&e).help("choose another place"))?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -169,8 +173,18 @@ impl Journal {
 /// # Errors
 /// It cannot be read, or is no file of results.
 pub fn read_results(path: &Path) -> Result<Kept> {
-    let file = File::open(path).map_err(|e| Error::new("reading the results", e).at_path(path))?;
+    let fail = |e: std::io::Error| Error::new("reading the results", e).at_path(path);
+    check_file(path).map_err(fail)?;
+    let file = File::open(path).map_err(fail)?;
     Ok(read(&file).map_err(|e| e.at_path(path))?.0)
+}
+
+/// Pipes and devices have no end.
+fn check_file(path: &Path) -> std::io::Result<()> {
+    match path.metadata() {
+        Ok(about) if !about.is_file() => Err(std::io::Error::other("it is not a file")),
+        _ => Ok(()),
+    }
 }
 
 /// What a file holds, and where its last whole line ends.
@@ -199,7 +213,9 @@ fn read(file: &File) -> Result<(Kept, u64)> {
             }
             break;
         }
-        match serde_json::from_slice(&line) {
+        // What a line becomes is some twenty times its length, if all of it is numbers.
+        let line_read = bounded::check_json(&line, MAX_VALUES).and_then(|()| serde_json::from_slice(&line));
+        match line_read {
             Ok(Line::Begin(begin)) => {
                 let at = serde_json::from_slice::<Dated<Nothing>>(&line).ok().and_then(|dated| dated.at);
                 kept.runs.push(Ran { begin: begin.clone(), at });

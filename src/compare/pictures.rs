@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::samples;
+use crate::bounded;
 use crate::chat::message::ImageSource;
 use crate::error::{Error, Result};
 
@@ -81,11 +82,7 @@ impl PictureFiles {
             ImageSource::Bytes { bytes, .. } => Ok(bytes),
             ImageSource::Path(path) => {
                 let fail = |e: &dyn std::fmt::Display| Error::new(DOING, e).at_path(&path);
-                let size = std::fs::metadata(&path).map_err(|e| fail(&e))?.len();
-                if size > MAX_BYTES {
-                    return Err(fail(&format!("it is larger than {} MiB", MAX_BYTES >> 20)));
-                }
-                std::fs::read(&path).map(Into::into).map_err(|e| fail(&e))
+                bounded::file(&path, MAX_BYTES).map(Into::into).map_err(|e| fail(&e))
             }
             ImageSource::Picture(_) => Err(Error::new(DOING, "it has no file").at(name)),
         }

@@ -2,7 +2,7 @@
 //! are made when they are asked for: a hundred thousand take no memory.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::file::{Comparison, Fields, Pairing, Scalar};
 use super::pictures::PictureFiles;
 use super::variables::{check_name, fill};
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::model::converted::hex;
 use crate::model::recipe::Recipe;
@@ -19,6 +20,10 @@ use crate::model::recipe::Recipe;
 pub const MAX_CELLS: usize = 1_000_000;
 /// Bytes and lines of a file of values, at most.
 const MAX_CSV_BYTES: u64 = 64 << 20;
+/// Columns of such a file, and values in all of it, at most; and how many a line may seem to have.
+const MOST_NAMES: usize = 1000;
+const MOST_VALUES: usize = 5_000_000;
+const MOST_DELIMITERS: usize = 100_000;
 const DOING: &str = "laying out the comparison";
 
 /// Where a cell stands.
@@ -308,14 +313,12 @@ fn count_rows(values: &[(String, Vec<String>)], pairing: Pairing, csv_rows: Opti
 }
 
 /// The names and rows of a file of values.
-fn read_csv(path: &PathBuf) -> Result<(Vec<String>, Vec<Vec<String>>)> {
+fn read_csv(path: &Path) -> Result<(Vec<String>, Vec<Vec<String>>)> {
     let doing = "reading the file of values";
     let fail = |e: &dyn std::fmt::Display| Error::new(doing, e).at_path(path);
-    let bytes = std::fs::metadata(path).map_err(|e| fail(&e))?.len();
-    if bytes > MAX_CSV_BYTES {
-        return Err(fail(&format!("it is larger than {} MiB", MAX_CSV_BYTES >> 20)));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| fail(&e).help("it must be CSV in UTF-8"))?;
+    let text = bounded::file(path, MAX_CSV_BYTES)
+        .and_then(bounded::text)
+        .map_err(|e| fail(&e).help("it must be CSV in UTF-8"))?;
     parse_csv(&text).map_err(|e| e.at_path(path))
 }
 
@@ -332,12 +335,20 @@ pub fn parse_csv(text: &str) -> Result<(Vec<String>, Vec<Vec<String>>)> {
     let first = text.lines().next().unwrap_or_default();
     let delimiter =
         [b'\t', b';'].into_iter().find(|d| first.contains(char::from(*d)) && !first.contains(','));
-    let mut reader =
-        csv::ReaderBuilder::new().delimiter(delimiter.unwrap_or(b',')).from_reader(text.as_bytes());
+    let delimiter = delimiter.unwrap_or(b',');
+    // Before names and values are made of it: commas alone, by the million, would be a gigabyte of empty ones.
+    let widest = text.lines().map(|line| line.bytes().filter(|byte| *byte == delimiter).count()).max();
+    if widest.unwrap_or(0) > MOST_DELIMITERS {
+        return Err(fail(&format!("a line of it has more than {MOST_DELIMITERS} values")));
+    }
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(text.as_bytes());
     let names: Vec<String> =
         reader.headers().map_err(|e| fail(&e))?.iter().map(|name| name.trim().to_owned()).collect();
     if names.is_empty() {
         return Err(fail(&"it is empty"));
+    }
+    if names.len() > MOST_NAMES {
+        return Err(fail(&format!("it has more than {MOST_NAMES} columns")));
     }
     for (n, name) in names.iter().enumerate() {
         check_name(name)?;
@@ -345,9 +356,13 @@ pub fn parse_csv(text: &str) -> Result<(Vec<String>, Vec<Vec<String>>)> {
             return Err(fail(&format!("two of its columns are called {name}")));
         }
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut values) = (Vec::new(), 0);
     for record in reader.records() {
         rows.push(record.map_err(|e| fail(&e))?.iter().map(str::to_owned).collect());
+        values += names.len();
+        if values > MOST_VALUES {
+            return Err(fail(&format!("it has more than {MOST_VALUES} values")));
+        }
         if rows.len() > MAX_CELLS {
             return Err(fail(&format!("it has more than {MAX_CELLS} lines")));
         }

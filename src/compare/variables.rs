@@ -19,7 +19,8 @@ pub fn check_name(name: &str) -> Result<()> {
     if is_name(name) {
         return Ok(());
     }
-    let why = format!("{name:?} is no name of a variable");
+    let shown: String = name.chars().take(MOST_NAME_BYTES).collect();
+    let why = format!("{shown:?} is no name of a variable");
     Err(Error::new("reading the comparison", why).help("letters, digits, _ and -, a letter first"))
 }
 

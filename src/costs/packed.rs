@@ -11,8 +11,10 @@ use crate::error::{Error, Result};
 
 /// The first byte, before the length (32 bits, little-endian) of what is deflated; others are of newer programs.
 const VERSION: u8 = 1;
-/// Unpacked, at most: a hundred thousand tokens take a fifth of it. A few bytes may claim to be many.
-const MOST_BYTES: u64 = 64 << 20;
+/// Unpacked, at most: a hundred thousand tokens take a quarter of it. A few bytes may claim to be many.
+const MOST_BYTES: u64 = 48 << 20;
+/// Pieces of an answer, at most: one that holds nothing takes thirty bytes packed, and a thousand unpacked.
+const MOST_PIECES: usize = 10_000;
 /// Steps of a log-probability of an alternative, which is shown and not computed with, in one nat.
 const STEPS: f32 = 2048.0;
 /// Alternatives kept of a token; a server may tell more.
@@ -302,9 +304,17 @@ pub fn unpack(bytes: &[u8]) -> Result<Vec<Costs>> {
         let read =
             flate2::read::DeflateDecoder::new(deflated).take(room).read_to_end(&mut raw).map_err(damaged)?;
         room -= read as u64;
-        let packed: Vec<Packed> = postcard::from_bytes(&raw).map_err(damaged)?;
-        for packed in packed {
+        let (count, mut pieces) = postcard::take_from_bytes::<usize>(&raw).map_err(damaged)?;
+        if count > MOST_PIECES - all.len() {
+            return Err(damaged(format!("it is in {count} pieces")));
+        }
+        for _ in 0..count {
+            let (packed, behind) = postcard::take_from_bytes::<Packed>(pieces).map_err(damaged)?;
             all.push(packed.costs()?);
+            pieces = behind;
+        }
+        if !pieces.is_empty() {
+            return Err(damaged(format!("{} bytes of it are left over", pieces.len())));
         }
         rest = behind;
     }

@@ -11,10 +11,16 @@ use std::time::{Duration, Instant};
 use super::checksum::Checksum;
 use super::names::{RepoId, Revision, hex_digits, is_text_gguf};
 use super::partial::is_part;
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// How long a removal waits for downloads to let go of their files.
 const LET_GO: Duration = Duration::from_secs(1);
+/// Bytes of a file that names a commit, at most.
+const MAX_REF_BYTES: u64 = 1 << 10;
+/// Bytes of a model's configuration or list of shards, and values in it, at most.
+const MAX_SIDE_BYTES: u64 = 16 << 20;
+const MAX_VALUES: usize = 200_000;
 
 /// One repository's folder in a cache.
 #[derive(Clone, Debug)]
@@ -69,7 +75,8 @@ impl RepoCache {
     /// The commit a revision stands for, as it was when it was fetched last.
     #[must_use]
     pub fn commit_of(&self, revision: &Revision) -> Option<String> {
-        let text = fs::read_to_string(self.folder().join("refs").join(revision.as_str())).unwrap_or_default();
+        let path = self.folder().join("refs").join(revision.as_str());
+        let text = bounded::file(&path, MAX_REF_BYTES).and_then(bounded::text).unwrap_or_default();
         hex_digits(text.trim(), 40).or_else(|| hex_digits(revision.as_str(), 40))
     }
 
@@ -228,10 +235,9 @@ pub fn list(cache: &Path) -> Vec<Cached> {
 /// Bytes of the model in a folder, if it is a Qwen3-VL checkpoint with all its shards, or GGUFs.
 #[must_use]
 pub fn model_bytes(folder: &Path) -> Option<u64> {
-    const MAX_TEXT_BYTES: u64 = 32 << 20;
     let read = |name: &str| {
-        let path = folder.join(name);
-        (fs::metadata(&path).ok()?.len() <= MAX_TEXT_BYTES).then(|| fs::read_to_string(path).ok())?
+        let bytes = bounded::file(&folder.join(name), MAX_SIDE_BYTES).ok()?;
+        bounded::json(&bytes, MAX_VALUES).ok()
     };
     let mut bytes = 0;
     let mut weights = 0;
@@ -255,12 +261,12 @@ pub fn model_bytes(folder: &Path) -> Option<u64> {
     if !folder.join("tokenizer.json").is_file() {
         return None;
     }
-    let config: serde_json::Value = serde_json::from_str(&read("config.json")?).ok()?;
+    let config = read("config.json")?;
     if config.get("model_type")?.as_str()? != "qwen3_vl" {
         return None;
     }
-    if let Some(index) = read("model.safetensors.index.json") {
-        let index: serde_json::Value = serde_json::from_str(&index).ok()?;
+    if folder.join("model.safetensors.index.json").exists() {
+        let index = read("model.safetensors.index.json")?;
         let mut shards = index.get("weight_map")?.as_object()?.values().filter_map(|name| name.as_str());
         if !shards.all(|name| super::names::safe_path(name).is_some_and(|path| folder.join(path).is_file())) {
             return None;

@@ -11,6 +11,7 @@ use super::cache::{self, Cached, RepoCache};
 use super::checksum::verify_file;
 use super::names::{RepoId, lies_inside, text_ggufs};
 use super::settings::HubSettings;
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::model::builtin;
 use crate::model::converted::ConvertedModel;
@@ -138,10 +139,9 @@ impl Library {
         };
         match fs::metadata(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Names::default()),
-            Ok(metadata) if metadata.len() > MAX_NAMES_BYTES => return Err(fail(&"it is far too large")),
             _ => {}
         }
-        let text = fs::read_to_string(path).map_err(|e| fail(&e))?;
+        let text = bounded::file(path, MAX_NAMES_BYTES).and_then(bounded::text).map_err(|e| fail(&e))?;
         serde_json::from_str(&text).map_err(|e| fail(&e))
     }
 

@@ -3,10 +3,13 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// The hub that everybody means.
 pub const PUBLIC_HUB: &str = "https://huggingface.co";
+/// Bytes of a file with a token, at most.
+const MOST_TOKEN_BYTES: u64 = 4 << 10;
 
 /// A token that is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -75,7 +78,9 @@ impl HubSettings {
             .or_else(|| get("HUGGING_FACE_HUB_TOKEN"))
             .or_else(|| {
                 let implicit = !is_true(get("HF_HUB_DISABLE_IMPLICIT_TOKEN"));
-                token_file.filter(|_| implicit).and_then(|file| std::fs::read_to_string(file).ok())
+                token_file
+                    .filter(|_| implicit)
+                    .and_then(|file| bounded::file(&file, MOST_TOKEN_BYTES).and_then(bounded::text).ok())
             })
             .map(|token| token.chars().filter(|c| !c.is_whitespace()).collect::<String>())
             .filter(|token| !token.is_empty() && token.chars().all(|c| c.is_ascii_graphic()));

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::bounded;
+
 /// The name that opens it.
 pub const NAME: &str = "demo";
 /// What it is, said wherever it is named.
@@ -78,11 +80,11 @@ pub(crate) fn is_file(path: &Path) -> bool {
     facts(path).is_ok_and(|facts| facts.is_file)
 }
 
-/// Reads a file whole, here or from the disk.
-pub(crate) fn read(path: &Path) -> io::Result<Cow<'static, [u8]>> {
+/// Reads a file whole, here or, where it has at most so many bytes, from the disk.
+pub(crate) fn read(path: &Path, most_bytes: u64) -> io::Result<Cow<'static, [u8]>> {
     match find(path) {
         Some(found) => found.map(Cow::Borrowed),
-        None => std::fs::read(path).map(Cow::Owned),
+        None => bounded::file(path, most_bytes).map(Cow::Owned),
     }
 }
 
@@ -90,6 +92,8 @@ pub(crate) fn read(path: &Path) -> io::Result<Cow<'static, [u8]>> {
 pub(crate) fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     match find(path) {
         Some(found) => found.map(|bytes| Box::new(bytes) as Box<dyn Read>),
+        // Opening a pipe would wait for its other end.
+        None if !facts(path)?.is_file => Err(io::Error::other("it is not a file")),
         None => Ok(Box::new(std::fs::File::open(path)?)),
     }
 }
@@ -121,12 +125,12 @@ mod tests {
     fn paths_outside_its_folder_mean_the_disk() {
         assert!(is_meant(Path::new("demo")) && is_meant(folder()) && !is_meant(Path::new("./other/demo")));
         assert_eq!(bytes(&folder().join("config.json")), Some(FILES[1].1));
-        let error = read(&folder().join("none")).expect_err("there is no such file");
+        let error = read(&folder().join("none"), 9).expect_err("there is no such file");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("config.json");
         std::fs::write(&path, b"disk").expect("writable");
-        assert_eq!(&*read(&path).expect("readable"), b"disk");
+        assert_eq!(&*read(&path, 9).expect("readable"), b"disk");
         assert!(is_file(&path) && !is_file(folder.path()) && bytes(&path).is_none());
     }
 }

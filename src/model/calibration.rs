@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::linear::{Linear, Product};
 use super::source::cache_folder;
 use super::weights::{Matrix, MatrixSlice, WeightFormat};
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, MatrixKernel, Pacing, Recorder, Tuning, VectorKernel};
 
@@ -120,6 +121,8 @@ impl Measured {
 }
 
 const FILE: &str = "tuning.json";
+/// Bytes of it that are read, at most: a few hundred a device.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// The file of measured choices, in the folder of what can be made again.
 fn file() -> Result<PathBuf> {
@@ -133,7 +136,7 @@ fn name_of(gpu: &Gpu) -> String {
 }
 
 fn read(file: &Path) -> BTreeMap<String, Tuning> {
-    let text = std::fs::read(file).unwrap_or_default();
+    let text = bounded::file(file, MOST_BYTES).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 

@@ -12,8 +12,9 @@ use serde_json::Value;
 pub(crate) use files::decode_f32;
 pub use files::{Dtype, TensorFiles, TensorView};
 
+use crate::bounded;
 use crate::error::{Error, Result};
-use crate::model::config::{CONFIG_FILE, GenerationDefaults, ModelConfig, read_side_file};
+use crate::model::config::{CONFIG_FILE, GenerationDefaults, MAX_VALUES, ModelConfig, read_side_file};
 use crate::model::tensor_names::{HEAD, checkpoint_tensors, deepstack_merger, text_layer, vision_block};
 
 const SINGLE_FILE: &str = "model.safetensors";
@@ -107,8 +108,8 @@ fn weight_files(folder: &Path) -> Result<Vec<String>> {
     let doing = "reading the list of shards";
     let bytes = read_side_file(&index, doing)?;
     let bad = |cause: String| Error::new(doing, cause).at_path(&index).help("download the file again");
-    let root: Value =
-        serde_json::from_slice(&bytes).map_err(|e| bad(format!("the file is not valid JSON: {e}")))?;
+    let root =
+        bounded::json(&bytes, MAX_VALUES).map_err(|e| bad(format!("the file is not valid JSON: {e}")))?;
     let map = root
         .get("weight_map")
         .and_then(Value::as_object)

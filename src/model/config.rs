@@ -23,6 +23,8 @@ pub const GENERATION_CONFIG_FILE: &str = "generation_config.json";
 
 /// Largest JSON side file that is read whole (bytes). The real ones are a few kilobytes.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
+/// Values in such a file, at most: a list of shards has one for each tensor.
+pub(in crate::model) const MAX_VALUES: usize = 200_000;
 
 const DOING: &str = "reading the model's configuration";
 const ADVICE: &str = "use the config.json that came with these weights";
@@ -402,7 +404,7 @@ pub(crate) fn read_side_file(path: &Path, doing: &str) -> Result<Vec<u8>> {
             .at_path(path)
             .help("download it again"));
     }
-    builtin::read(path).map(Cow::into_owned).map_err(fail)
+    builtin::read(path, MAX_CONFIG_BYTES).map(Cow::into_owned).map_err(fail)
 }
 
 fn check_model_type(root: &Map<String, Value>) -> Result<()> {

@@ -44,14 +44,19 @@ impl MappedFile {
             return Ok(Self { bytes: Bytes::BuiltIn(bytes), path: path.to_owned() });
         }
         let fail = |cause: &dyn std::fmt::Display| Error::new("opening", cause).at_path(path);
-        let file = File::open(path).map_err(|e| {
+        let missing = |e: std::io::Error| {
             let error = fail(&e);
             if e.kind() == std::io::ErrorKind::NotFound {
                 error.help("the file is missing: download or copy the model again")
             } else {
                 error
             }
-        })?;
+        };
+        // Looked at before it is opened: opening a pipe would wait for its other end.
+        if !std::fs::metadata(path).map_err(missing)?.is_file() {
+            return Err(fail(&"this is not a file"));
+        }
+        let file = File::open(path).map_err(missing)?;
         let metadata = file.metadata().map_err(|e| fail(&e))?;
         if !metadata.is_file() {
             return Err(fail(&"this is not a file"));

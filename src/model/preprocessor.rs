@@ -1,9 +1,10 @@
 //! Room `model`: what a checkpoint's preprocessor files say about pictures and clips, and the size a
 //! picture is resized to (`smart_resize`). Reads the model's folder; touches no pixel and no GPU.
 
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::model::builtin;
-use crate::model::config::VisionConfig;
+use crate::model::config::{MAX_VALUES, VisionConfig};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -445,8 +446,8 @@ fn read_object(folder: &Path, name: &str) -> Result<Option<Map<String, Value>>> 
         }
         Ok(_) => {}
     }
-    let bytes = builtin::read(&path).map_err(|e| fail(&e))?;
-    match serde_json::from_slice(&bytes) {
+    let bytes = builtin::read(&path, MAX_FILE_BYTES).map_err(|e| fail(&e))?;
+    match bounded::json(&bytes, MAX_VALUES) {
         Ok(Value::Object(object)) => Ok(Some(object)),
         Ok(_) => Err(fail(&"it holds no JSON object")),
         Err(e) => Err(fail(&e)),

@@ -2,6 +2,8 @@
 //! keeps apart the special tokens a chat template writes and text that merely looks like one.
 //! Reads `tokenizer.json`; touches no GPU.
 
+mod check;
+
 use crate::error::{Error, Result};
 use crate::model::builtin;
 use std::borrow::Cow;
@@ -12,7 +14,7 @@ use tokenizers::{Model as _, ModelWrapper, Normalizer as _, OffsetType, PreToken
 use tokenizers::{NormalizedString, PreTokenizedString};
 
 /// A `tokenizer.json` larger than this is not one, in bytes.
-const MAX_FILE_BYTES: u64 = 100 << 20;
+pub(in crate::model) const MAX_FILE_BYTES: u64 = 100 << 20;
 const DOING: &str = "reading the tokenizer";
 
 /// The token ids that the model's config names.
@@ -198,7 +200,7 @@ impl Tokenizer {
         if size > MAX_FILE_BYTES {
             return Err(fail(&format!("{size} bytes are too many for a tokenizer")));
         }
-        let json = builtin::read(&path).map_err(|e| fail(&e))?;
+        let json = builtin::read(&path, MAX_FILE_BYTES).map_err(|e| fail(&e))?;
         Self::from_json(&json).map_err(|e| e.at_path(&path).help("download or convert the model again"))
     }
 
@@ -207,13 +209,7 @@ impl Tokenizer {
     /// # Errors
     /// When they are malformed or not a byte-level BPE.
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        /// Read by itself because `tokenizers` panics where this part is not JSON, a bad escape included.
-        #[derive(serde::Deserialize)]
-        struct Decoder {
-            #[serde(default, rename = "decoder")]
-            _decoder: serde_json::Value,
-        }
-        serde_json::from_slice::<Decoder>(json).map_err(|e| Error::new(DOING, e))?;
+        check::check(json)?;
         let inner = tokenizers::Tokenizer::from_bytes(json).map_err(|e| Error::new(DOING, e))?;
         if !matches!(inner.get_model(), ModelWrapper::BPE(_)) {
             return Err(Error::new(DOING, "its model is not BPE, which Qwen3-VL's is"));
@@ -380,7 +376,7 @@ impl fmt::Debug for Tokenizer {
 /// The bytes of all ids, and where each begins (one entry more than ids).
 fn byte_table(inner: &tokenizers::Tokenizer, added: &AddedTokens) -> Result<(Vec<u8>, Vec<usize>)> {
     /// More ids than any embedding has rows: a wrong id must not fill the memory.
-    const MAX_ID: u32 = 1 << 24;
+    const MAX_ID: u32 = 1 << 22;
     let model = inner.get_model();
     let chars = byte_chars();
     if let Some(byte) =
@@ -403,11 +399,15 @@ fn byte_table(inner: &tokenizers::Tokenizer, added: &AddedTokens) -> Result<(Vec
     if last > MAX_ID {
         return Err(Error::new(DOING, format!("id {last} is too large")));
     }
-    let (mut bytes, mut starts) = (Vec::new(), vec![0]);
-    for id in 0..=last {
-        bytes.extend(tokens.remove(&id).unwrap_or_default());
-        starts.push(bytes.len());
+    let mut tokens: Vec<(u32, Vec<u8>)> = tokens.into_iter().collect();
+    tokens.sort_unstable();
+    let (mut bytes, mut starts) = (Vec::new(), Vec::with_capacity(last as usize + 2));
+    for (id, token) in tokens {
+        // Ids without a token stand for nothing.
+        starts.resize(id as usize + 1, bytes.len());
+        bytes.extend(token);
     }
+    starts.resize(last as usize + 2, bytes.len());
     Ok((bytes, starts))
 }
 

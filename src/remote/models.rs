@@ -9,6 +9,7 @@ use super::http::{Call, ERROR_BYTES, GLANCE, Outgoing, Piece, refusal};
 use super::keys::{Key, Keys};
 use super::reply::refusal_words;
 use super::server::Server;
+use crate::bounded;
 use crate::engine::{Cancel, Events, Wake};
 use crate::error::{Error, Result};
 
@@ -17,6 +18,8 @@ const DOING: &str = "listing the server's models";
 const PATIENCE: Duration = Duration::from_secs(30);
 const MOST_BYTES: usize = 8 << 20;
 const MOST_MODELS: usize = 2000;
+/// Values in the list, with whatever a server says of each.
+const MOST_VALUES: usize = 500_000;
 
 /// What a server has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,8 +94,9 @@ fn list(
     })
 }
 
-fn read(page: &[u8]) -> Option<Listed> {
-    let json: Value = serde_json::from_slice(page).ok()?;
+/// Reads a list of models.
+pub(super) fn read(page: &[u8]) -> Option<Listed> {
+    let json = bounded::json(page, MOST_VALUES).ok()?;
     let list = json.get("data").or_else(|| json.get("models")).unwrap_or(&json).as_array()?;
     let name = |model: &Value| {
         let name = ["id", "name", "model"].iter().find_map(|field| model.get(*field)?.as_str());

@@ -4,10 +4,13 @@
 use serde_json::Value;
 
 use super::keys::Key;
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// Letters of a server's own words that are shown.
 const MOST_WORDS: usize = 400;
+/// Values in what a server says at once: a whole answer may tell twenty alternatives of each of its tokens.
+pub(super) const MOST_VALUES: usize = 10_000_000;
 
 /// A token as the server tells it.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +52,7 @@ pub(super) struct Said {
 /// Reads a piece of a stream, or the whole answer of a server that does not stream. `Err`: the server reports an error, in its
 /// words, or this is no JSON.
 pub(super) fn read(doing: &str, name: &str, key: Option<&Key>, data: &str) -> Result<Said> {
-    let json: Value = serde_json::from_str(data).map_err(|_| {
+    let json = bounded::json(data.as_bytes(), MOST_VALUES).map_err(|_| {
         Error::new(doing, "what it sends is no JSON")
             .at(name)
             .help("this may be no server of this kind: check its address")
@@ -143,7 +146,7 @@ fn error_words(json: &Value) -> Option<String> {
 pub(super) fn refusal_words(page: &[u8], key: Option<&Key>) -> String {
     let text = String::from_utf8_lossy(page);
     let text = text.trim();
-    match serde_json::from_str::<Value>(text) {
+    match bounded::json(text.as_bytes(), MOST_VALUES) {
         Ok(json) => error_words(&json).map(|words| shown(&words, key)).unwrap_or_default(),
         Err(_) if text.starts_with('<') => String::new(),
         Err(_) => shown(text, key),

@@ -23,6 +23,7 @@ use trouble::{changed, failed, may_pass};
 
 use super::message::Role;
 use super::tree::{Attachment, AttachmentKind, Entry, MessageId, MessageState, Tree};
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// A conversation's number.
@@ -95,6 +96,8 @@ pub(crate) fn now_ms() -> i64 {
         .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// Values in the settings of a conversation, or in the details of a message: an answer has some for each of its pictures.
+const MOST_VALUES: usize = 1_000_000;
 const SAVING: &str = "saving the conversation";
 const READING: &str = "reading the saved conversations";
 
@@ -467,7 +470,7 @@ fn touch(c: &Connection, id: ConversationId, now: i64) -> rusqlite::Result<()> {
 
 /// JSON from a column; what is none (a hand in the database) is null, not an error.
 fn json_of(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or(Value::Null)
+    bounded::json(text.as_bytes(), MOST_VALUES).unwrap_or(Value::Null)
 }
 
 fn conversation_of(row: &Row<'_>) -> rusqlite::Result<Conversation> {

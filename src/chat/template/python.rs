@@ -6,6 +6,9 @@ use minijinja::Value as Jinja;
 use minijinja::value::{Kwargs, ValueKind};
 use std::fmt::Write as _;
 
+/// Bytes of JSON that is made at once, at most.
+const MOST_JSON_BYTES: usize = 64 << 20;
+
 type Result<T> = std::result::Result<T, minijinja::Error>;
 
 /// Python's `json.dumps`, with transformers' defaults: `ensure_ascii=False`, separators `", "` and `": "`.
@@ -45,6 +48,10 @@ struct Dump {
 impl Dump {
     fn value(&mut self, value: &Jinja, depth: usize) -> Result<()> {
         let bad = |what: String| minijinja::Error::new(minijinja::ErrorKind::BadSerialization, what);
+        // Lists may hold each other many times, and that many times more.
+        if self.out.len() > MOST_JSON_BYTES {
+            return Err(minijinja::ErrorKind::OutOfFuel.into());
+        }
         if depth > 200 {
             return Err(bad("tojson: nested too deeply".to_owned()));
         }

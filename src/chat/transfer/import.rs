@@ -17,6 +17,7 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use super::{FORMAT, VERSION, disk_error, hex};
+use crate::bounded::Values;
 use crate::chat::history::{ConversationId, History, Importer};
 use crate::chat::openai;
 use crate::error::{Error, Result};
@@ -25,6 +26,8 @@ pub(super) const DOING: &str = "importing conversations";
 /// Larger files are not looked at.
 const MAX_BYTES: u64 = 16 << 30;
 const MAX_CONVERSATIONS: usize = 100_000;
+/// Values in the file besides pictures: a message has about ten.
+const MAX_VALUES: usize = 10_000_000;
 /// The largest picture of a list of messages.
 const MAX_PICTURE: u64 = 512 << 20;
 
@@ -36,8 +39,8 @@ const MAX_PICTURE: u64 = 512 << 20;
 /// be saved. Nothing of it stays then.
 pub fn import(history: &mut History, from: &Path) -> Result<Vec<ConversationId>> {
     let disk = |e: std::io::Error| disk_error(DOING, from, &e);
-    let file = File::open(from).map_err(disk)?;
-    let about = file.metadata().map_err(disk)?;
+    // Looked at before it is opened: opening a pipe would wait for its other end.
+    let about = from.metadata().map_err(disk)?;
     if !about.is_file() {
         return Err(Error::new(DOING, "it is no file").at_path(from).help("choose a .json file"));
     }
@@ -46,6 +49,7 @@ pub fn import(history: &mut History, from: &Path) -> Result<Vec<ConversationId>>
             .at_path(from)
             .help("export fewer conversations into one file"));
     }
+    let file = File::open(from).map_err(disk)?;
     let mut reader = BufReader::with_capacity(1 << 18, file);
     let first = first_byte(&mut reader).map_err(disk)?;
     let imported = if first == Some(b'[') {
@@ -194,11 +198,12 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let values = Values::at_most(MAX_VALUES);
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
-                "format" => self.parts.format = Some(map.next_value()?),
+                "format" => self.parts.format = Some(map.next_value_seed(&values)?),
                 "version" => {
-                    let version = map.next_value()?;
+                    let version = map.next_value_seed(&values)?;
                     if let Err(error) = check_version(Some(&version)) {
                         // Another program's `version` is not ours to judge.
                         if self.parts.format.as_ref().and_then(Value::as_str) == Some(FORMAT) {
@@ -208,8 +213,8 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
                     }
                     self.parts.version = Some(version);
                 }
-                "conversations" => self.parts.conversations = Some(map.next_value()?),
-                "messages" => self.parts.messages = Some(map.next_value()?),
+                "conversations" => self.parts.conversations = Some(map.next_value_seed(&values)?),
+                "messages" => self.parts.messages = Some(map.next_value_seed(&values)?),
                 "files" => map.next_value_seed(Files {
                     importer: self.importer,
                     seen: &mut self.parts.files,

@@ -9,14 +9,15 @@ use std::fmt;
 use std::ops::Range;
 
 use safetensors::tensor::Metadata;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use crate::error::{Error, Result};
 
 /// Largest header accepted, as in the reference implementation (bytes).
 const MAX_HEADER_BYTES: u64 = 100_000_000;
-/// More axes than this no tensor of a model has.
+/// More axes than this no tensor of a model has, and more tensors no file of one.
 const MAX_AXES: usize = 16;
+const MAX_TENSORS: usize = 1 << 16;
 const LENGTH_BYTES: usize = 8;
 const DOING: &str = "reading the header of";
 const AGAIN: &str = "download the file again";
@@ -95,9 +96,6 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<Entry>> {
 fn check_entry(name: &str, info: &RawEntry, data_start: usize) -> Result<Entry, String> {
     let dtype = safetensors::Dtype::deserialize(serde_json::Value::String(info.dtype.clone()))
         .map_err(|_| format!("its element type {} is not known", info.dtype))?;
-    if info.shape.len() > MAX_AXES {
-        return Err(format!("it has {} axes", info.shape.len()));
-    }
     let overflow = || format!("its shape {:?} is too large to be right", info.shape);
     let shape: Vec<usize> =
         info.shape.iter().map(|n| usize::try_from(*n)).collect::<Result<_, _>>().map_err(|_| overflow())?;
@@ -123,8 +121,33 @@ fn check_entry(name: &str, info: &RawEntry, data_start: usize) -> Result<Entry, 
 #[derive(serde::Deserialize)]
 struct RawEntry {
     dtype: String,
+    #[serde(deserialize_with = "shape")]
     shape: Vec<u64>,
     data_offsets: [u64; 2],
+}
+
+/// The sizes of a tensor's axes; a long list is not kept.
+fn shape<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+    struct Axes;
+    impl<'de> Visitor<'de> for Axes {
+        type Value = Vec<u64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of sizes")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Vec<u64>, A::Error> {
+            let mut sizes = Vec::new();
+            while let Some(size) = all.next_element()? {
+                if sizes.len() == MAX_AXES {
+                    return Err(A::Error::custom(format_args!("a tensor has more than {MAX_AXES} axes")));
+                }
+                sizes.push(size);
+            }
+            Ok(sizes)
+        }
+    }
+    deserializer.deserialize_seq(Axes)
 }
 
 /// The header in the order of the file. Not a map, so that a name given twice is seen.
@@ -150,7 +173,10 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         let mut seen = std::collections::HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
             if !seen.insert(name.clone()) {
-                return Err(serde::de::Error::custom(format!("{name} appears twice")));
+                return Err(A::Error::custom(format_args!("{name} appears twice")));
+            }
+            if entries.len() == MAX_TENSORS {
+                return Err(A::Error::custom(format_args!("it has more than {MAX_TENSORS} tensors")));
             }
             if name == "__metadata__" {
                 map.next_value::<serde::de::IgnoredAny>()?;

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// An error about `config.json`; the caller adds the path and the usual advice.
@@ -11,7 +12,7 @@ pub(super) fn bad(cause: impl std::fmt::Display) -> Error {
 
 /// Parses `bytes` as one JSON object.
 pub(super) fn parse_object(doing: &str, bytes: &[u8]) -> Result<Map<String, Value>> {
-    match serde_json::from_slice(bytes) {
+    match bounded::json(bytes, super::MAX_VALUES) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => Err(Error::new(doing, "the file is JSON, but not an object").help("download it again")),
         Err(e) => {

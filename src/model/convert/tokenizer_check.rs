@@ -10,6 +10,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use crate::error::{Error, Result};
 use crate::model::builtin;
 use crate::model::config::ModelConfig;
+use crate::model::tokenizer::MAX_FILE_BYTES;
 
 const DOING: &str = "checking the tokenizer";
 
@@ -73,7 +74,7 @@ pub(super) fn check(path: &Path, config: &ModelConfig) -> Result<()> {
     let help = "use the tokenizer.json that came with these weights";
     builtin::open(path)
         .map_err(|e| Error::new(DOING, e))
-        .and_then(|file| check_read(file, config))
+        .and_then(|file| check_read(file.take(MAX_FILE_BYTES), config))
         .map_err(|e| e.at_path(path).help(help))
 }
 

@@ -24,7 +24,7 @@ const MAX_TEXT_BYTES: u64 = 1 << 24;
 const MAX_AXES: u32 = 4;
 /// More elements than this no list of a model has (a vocabulary has about 150,000). Longer lists are passed over, and
 /// not read: an element may take a byte in the file, and many times that in memory.
-pub(super) const MAX_LISTED: usize = 1 << 22;
+pub(super) const MAX_LISTED: usize = 1 << 20;
 
 /// The numbers that stand for types of metadata.
 const TYPE_BOOL: u32 = 7;

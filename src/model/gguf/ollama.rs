@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::Chosen;
-use crate::model::config::read_side_file;
+use crate::bounded;
+use crate::model::config::{MAX_VALUES, read_side_file};
 
 const MODEL: &str = "application/vnd.ollama.image.model";
 const PROJECTOR: &str = "application/vnd.ollama.image.projector";
@@ -47,7 +48,7 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
 
 fn read(folder: &Path, manifests: &Path, file: &Path) -> Option<Chosen> {
     let bytes = read_side_file(file, "reading Ollama's manifest").ok()?;
-    let manifest: Value = serde_json::from_slice(&bytes).ok()?;
+    let manifest = bounded::json(&bytes, MAX_VALUES).ok()?;
     let layers = manifest.get("layers")?.as_array()?;
     let blob = |media: &str| {
         let layer =

@@ -1,11 +1,11 @@
 //! Room `chat`: a list of messages in the form of `OpenAI` as one conversation without branches.
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use super::{DOING, MAX_PICTURE};
+use crate::bounded;
 use crate::chat::history::{Conversation, ConversationId, Importer, now_ms};
 use crate::chat::message::{ImageSource, Message, Part, Role, VideoSource};
 use crate::chat::openai;
@@ -102,11 +102,7 @@ fn bytes_of(source: &ImageSource) -> Result<(String, Vec<u8>)> {
                     .at_path(path)
                     .help("put the picture there, or take it out of the list")
             };
-            let about = fs::metadata(path).map_err(|e| fail(e.to_string()))?;
-            if !about.is_file() || about.len() > MAX_PICTURE {
-                return Err(fail(format!("it is no file of at most {} MiB", MAX_PICTURE >> 20)));
-            }
-            let bytes = fs::read(path).map_err(|e| fail(e.to_string()))?;
+            let bytes = bounded::file(path, MAX_PICTURE).map_err(|e| fail(e.to_string()))?;
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             Ok((name, bytes))
         }
