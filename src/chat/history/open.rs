@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{History, failed, now_ms, schema};
@@ -13,6 +14,8 @@ use crate::error::{Error, Result};
 const OPENING: &str = "opening the history of conversations";
 /// How long to wait for another program that is writing.
 const BUSY: Duration = Duration::from_secs(3);
+/// Rows of a damaged table that are asked for in vain, at most: a damaged number must not keep the program busy for ever.
+const MOST_TRIES: usize = 1_000_000;
 
 /// An open history, and what the user must be told of it.
 #[derive(Debug)]
@@ -72,6 +75,7 @@ impl History {
 
     fn prepare(mut connection: Connection) -> Result<Self, Trouble> {
         connection.busy_timeout(BUSY)?;
+        guard(&connection)?;
         let version = schema::version_of(&connection)?;
         let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
         let things: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -93,6 +97,10 @@ impl History {
                     "use the newer program, or move the file away to begin anew; nothing in it was changed",
                 ),
             ));
+        }
+        // Before anything in it is run: a view may go on for ever, a trigger may change what nobody asked it to.
+        if version > 0 && !schema::is_as_made(&connection, version)? {
+            return Err(Trouble::Damaged("its tables are not those that Ocelli makes".to_owned()));
         }
         // Many changes, each safe against a killed program; a power cut may take the last few, never the database.
         connection.pragma_update(None, "journal_mode", "wal")?;
@@ -147,7 +155,17 @@ impl History {
             return 0;
         }
         let mut messages = 0;
-        for table in ["conversations", "messages", "files", "attachments"] {
+        if guard(&old)
+            .and_then(|()| old.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).map(drop))
+            .is_err()
+        {
+            return 0;
+        }
+        for table in ["conversations", "messages", "files", "attachments", "costs"] {
+            // What another has made in its place is not read: reading it may run what they please.
+            if !schema::is_table_as_made(&old, table).unwrap_or(false) {
+                continue;
+            }
             let count = copy_rows(&old, &self.connection, table);
             if table == "messages" {
                 messages = count;
@@ -158,6 +176,7 @@ impl History {
             "INSERT OR IGNORE INTO conversations (id, title, created_ms, changed_ms)
                 SELECT DISTINCT conversation, 'Recovered', created_ms, created_ms FROM messages
                 WHERE conversation NOT IN (SELECT id FROM conversations) GROUP BY conversation;
+            DELETE FROM costs WHERE message NOT IN (SELECT id FROM messages);
             DELETE FROM attachments WHERE hash NOT IN (SELECT hash FROM files) OR message NOT IN (SELECT id FROM messages);
             UPDATE messages SET state = 'stopped' WHERE state = 'streaming';",
         );
@@ -170,7 +189,7 @@ impl History {
 }
 
 /// Copies every row of a table that can be read. Reading through ends at the first damaged page, so each row is asked
-/// for by its number.
+/// for by its number, and behind a damaged page number by number.
 fn copy_rows(old: &Connection, new: &Connection, table: &str) -> usize {
     let Ok(columns) = new
         .prepare(&format!("SELECT * FROM {table} LIMIT 0"))
@@ -182,8 +201,20 @@ fn copy_rows(old: &Connection, new: &Connection, table: &str) -> usize {
     let marks = vec!["?"; columns.len()].join(", ");
     let insert = format!("INSERT OR IGNORE INTO {table} (rowid, {list}) VALUES (?, {marks})");
     let read = format!("SELECT rowid, {list} FROM {table} WHERE rowid = ?1");
-    let mut copied = 0;
-    for number in 1..=last_row(old, table) {
+    let next = format!("SELECT min(rowid) FROM {table} WHERE rowid > ?1");
+    let (last, mut number, mut copied, mut tries) = (last_row(old, table), 0, 0, 0);
+    while number < last && tries < MOST_TRIES {
+        let found = old
+            .prepare_cached(&next)
+            .and_then(|mut statement| statement.query_row([number], |row| row.get::<_, Option<i64>>(0)));
+        number = match found {
+            Ok(Some(found)) if found > number => found,
+            Ok(_) => break,
+            Err(_) => {
+                tries += 1;
+                number + 1
+            }
+        };
         let row = old.prepare_cached(&read).and_then(|mut statement| {
             statement.query_row([number], |row| {
                 (0..=columns.len())
@@ -206,8 +237,17 @@ fn last_row(old: &Connection, table: &str) -> i64 {
     let whole =
         old.query_row(&format!("SELECT max(rowid) FROM {table}"), [], |row| row.get::<_, Option<i64>>(0));
     let noted = old.query_row("SELECT seq FROM sqlite_sequence WHERE name = ?1", [table], |row| row.get(0));
-    // A damaged number must not keep the program busy for ever.
-    whole.ok().flatten().unwrap_or(0).max(noted.unwrap_or(0)).clamp(0, 10_000_000)
+    // Numbers that were made up would have the loop count for ever.
+    whole.ok().flatten().unwrap_or(0).max(noted.unwrap_or(0)).min(i64::MAX - 1)
+}
+
+/// The file may have been made by anyone: nothing in its schema is trusted to call functions, there are no views, and a page whose
+/// cells lie is an error.
+fn guard(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.pragma_update(None, "cell_size_check", true)
 }
 
 enum Trouble {

@@ -70,6 +70,36 @@ const STEPS: &[&str] = &[
     ",
 ];
 
+/// Name, type and SQL of everything that a database has. What SQLite notes of its own for planning is left aside.
+fn things(connection: &Connection) -> rusqlite::Result<Vec<[String; 4]>> {
+    let sql = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema
+        WHERE name NOT LIKE 'sqlite\\_stat%' ESCAPE '\\' ORDER BY type, name LIMIT 100";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;
+    rows.collect()
+}
+
+/// The same of a new database of this version.
+fn made(version: i64) -> rusqlite::Result<Vec<[String; 4]>> {
+    let new = Connection::open_in_memory()?;
+    for step in STEPS.iter().take(usize::try_from(version).unwrap_or(0)) {
+        new.execute_batch(step)?;
+    }
+    things(&new)
+}
+
+/// Has a database the tables, indexes and triggers of its version, and nothing else? Only reads what SQLite lists.
+pub(super) fn is_as_made(connection: &Connection, version: i64) -> rusqlite::Result<bool> {
+    Ok(things(connection)? == made(version)?)
+}
+
+/// Is that table made as this program makes it?
+pub(super) fn is_table_as_made(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let of = |things: Vec<[String; 4]>| things.into_iter().find(|[_, name, ..]| name == table);
+    let found = of(things(connection)?);
+    Ok(found.is_some() && found == of(made(version())?))
+}
+
 /// The version this program writes.
 pub(super) fn version() -> i64 {
     i64::try_from(STEPS.len()).unwrap_or(i64::MAX)
