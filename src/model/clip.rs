@@ -5,7 +5,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::picture::{
     Header, MAX_PIXELS, Picture, PreparedPicture, Resized, VisionKind, drop_alpha, guarded, limits,
-    read_file, recognise, resized, too_many_pixels,
+    limits_of, read_file, recognise, resized, too_many_pixels,
 };
 use crate::model::preprocessor::{FrameSampling, PreprocessorConfig, TokenRange};
 use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
@@ -401,7 +401,9 @@ fn limit(decoder: &mut impl ImageDecoder, name: &str) -> Result<()> {
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(too_many_pixels(width, height).at(name));
     }
-    decoder.set_limits(limits()).map_err(|e| Error::new(DOING, e).at(name).kind(ErrorKind::DoesNotFit))
+    decoder
+        .set_limits(limits_of(width, height))
+        .map_err(|e| Error::new(DOING, e).at(name).kind(ErrorKind::DoesNotFit))
 }
 
 #[cfg(test)]

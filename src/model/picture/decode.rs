@@ -178,6 +178,19 @@ pub(in crate::model) fn limits() -> Limits {
     limits
 }
 
+/// The limits of a decoder whose picture has this size. A frame of a GIF, for one, may claim to be far larger than the picture it
+/// belongs to.
+pub(in crate::model) fn limits_of(width: u32, height: u32) -> Limits {
+    /// What the widest pixels take, once as they are read and once as they are given.
+    const BYTES_A_PIXEL: u64 = 32;
+    /// Tables, profiles of colours, a row or two.
+    const BESIDES: u64 = 64 << 20;
+    let most = u64::from(width) * u64::from(height) * BYTES_A_PIXEL + BESIDES;
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(most.min(MAX_DECODER_BYTES));
+    limits
+}
+
 /// The error for a picture of more than [`MAX_PIXELS`].
 pub(in crate::model) fn too_many_pixels(width: u32, height: u32) -> Error {
     let most = MAX_PIXELS >> 20;
@@ -200,7 +213,7 @@ pub(in crate::model) fn drop_alpha(rgba: &[u8]) -> Vec<u8> {
 fn open<'a>(bytes: &'a [u8], format: ImageFormat, name: &str) -> Result<impl ImageDecoder + 'a> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits());
-    let decoder = reader.into_decoder().map_err(|e| explain(&e, name))?;
+    let mut decoder = reader.into_decoder().map_err(|e| explain(&e, name))?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(too_many_pixels(width, height).at(name));
@@ -208,6 +221,7 @@ fn open<'a>(bytes: &'a [u8], format: ImageFormat, name: &str) -> Result<impl Ima
     if width == 0 || height == 0 {
         return Err(Error::new(DOING, "it has no pixels").at(name).help(DAMAGED));
     }
+    decoder.set_limits(limits_of(width, height)).map_err(|e| explain(&e, name))?;
     Ok(decoder)
 }
 

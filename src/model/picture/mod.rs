@@ -8,7 +8,9 @@ mod prepare;
 mod resize;
 
 pub use decode::{FileKind, MAX_FILE_BYTES, MAX_PIXELS, check_file, file_kind, read_file};
-pub(in crate::model) use decode::{Header, drop_alpha, guarded, limits, recognise, too_many_pixels};
+pub(in crate::model) use decode::{
+    Header, drop_alpha, guarded, limits, limits_of, recognise, too_many_pixels,
+};
 pub use prepare::{Grid, PreparedPicture, VisionKind, prepare_image};
 pub(in crate::model) use prepare::{Resized, resized};
 pub use resize::resize_bicubic;
