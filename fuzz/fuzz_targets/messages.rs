@@ -1,13 +1,6 @@
-//! Any text as a conversation in the OpenAI form: an error at most.
+//! Conversations in the OpenAI form.
 #![no_main]
 
-use std::path::Path;
-
 use libfuzzer_sys::fuzz_target;
-use ocelli::chat::openai::parse_conversation;
 
-fuzz_target!(|text: &str| {
-    if let Err(error) = parse_conversation(text, Path::new("/nowhere")) {
-        assert!(!error.to_string().contains('\n'));
-    }
-});
+fuzz_target!(|data: &[u8]| ocelli_fuzz::run("messages", data));

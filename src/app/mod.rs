@@ -72,6 +72,8 @@ pub use composition::Composition;
 pub use costs::CostsCommand;
 pub use opened_files::OpenedFiles;
 pub use opening::{Places, WindowOptions, run};
+#[doc(hidden)]
+pub use preferences::reread_preferences;
 pub use preferences::{Preferences, Preset, WindowPlace};
 pub use progress::{Progress, Stage};
 pub use samples::Sample;

@@ -25,8 +25,8 @@ const MAX_VALUES: usize = 200_000;
 /// Named templates in one file, at most.
 const MOST_TEMPLATES: usize = 32;
 /// Instructions a rendering may take, each good for 64 bytes as well: ends endless loops within about a
-/// second and keeps a hostile template below a quarter of a gigabyte. An ordinary turn takes about a hundred.
-const FUEL: u64 = 3_000_000;
+/// second and keeps what a hostile template makes below a fifth of a gigabyte. An ordinary turn takes about a hundred.
+const FUEL: u64 = 2_000_000;
 /// Where the mark is taken from: the first of these private characters that nobody has written.
 const MARKS: std::ops::RangeInclusive<char> = '\u{f0000}'..='\u{f0fff}';
 const DOWNLOAD: &str = "download it again";

@@ -75,7 +75,8 @@ pub(super) fn ask(client: &Client, repo: &RepoId, revision: &Revision) -> Result
     read(&text).map_err(|cause| Failure::Final(Error::new(DOING, cause).at(repo)))
 }
 
-fn read(text: &str) -> Result<Listing, String> {
+/// Reads the hub's answer.
+pub(super) fn read(text: &str) -> Result<Listing, String> {
     let answer: Answer = serde_json::from_str(text).map_err(|e| format!("its answer makes no sense: {e}"))?;
     let commit = hex_digits(&answer.sha, 40).ok_or("its answer names no commit")?;
     let mut files = Vec::new();

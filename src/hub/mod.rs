@@ -8,6 +8,7 @@
 pub mod cache;
 pub mod catalogue;
 pub mod checksum;
+mod doors;
 mod download;
 mod http;
 pub mod library;
@@ -18,6 +19,8 @@ pub mod pull;
 pub mod settings;
 pub mod space;
 
+#[doc(hidden)]
+pub use doors::{resume, wanted_files};
 pub use names::{RepoId, Revision};
 pub use pull::{PullProgress, PullRequest, Pulled, pull};
 pub use settings::HubSettings;

@@ -6,6 +6,7 @@
 //! `sse` and `reply` what comes back, `ask` an answer from beginning to end, `models` the list of models.
 
 mod ask;
+mod doors;
 mod http;
 mod keys;
 mod models;
@@ -16,6 +17,8 @@ mod server;
 mod sse;
 
 pub use ask::{Ask, Limits, ask};
+#[doc(hidden)]
+pub use doors::{hear, hear_models, hear_refusal};
 pub use keys::{KEY_VARIABLE, Key, KeyStore, Keys, MemoryStore, SystemStore, Where};
 pub use models::{Listed, Listing, list_models};
 pub use pictures::CLIP_FRAMES;

@@ -15,6 +15,7 @@
 mod attention;
 mod bad_input;
 mod batch;
+mod bounds;
 mod checkpoints;
 mod commands;
 mod compare;
@@ -27,6 +28,7 @@ mod end_to_end;
 mod engine;
 mod faults;
 mod front_end;
+mod fuzz_regressions;
 mod gguf;
 mod hub;
 mod inside;

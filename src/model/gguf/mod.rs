@@ -46,6 +46,25 @@ pub fn decode_blocks(number: u32, bytes: &[u8], out: &mut Vec<f32>) -> bool {
     format.block().is_some()
 }
 
+/// Opens a model in GGUF files and reads the first rows of every tensor. A door for `fuzz/`: elsewhere a conversion does this.
+///
+/// # Errors
+/// A file is damaged, or of another model.
+#[doc(hidden)]
+pub fn read_whole(text: &Path, vision: Option<&Path>) -> Result<()> {
+    let chosen = Chosen { name: String::new(), text: text.to_owned(), vision: vision.map(Path::to_owned) };
+    let model = GgufModel::open(&chosen, vision.is_none())?;
+    let (mut values, mut quants, mut scales) = (Vec::new(), Vec::new(), Vec::new());
+    for tensor in crate::model::tensor_names::checkpoint_tensors(model.config()) {
+        let rows = 0..tensor.shape.first().copied().unwrap_or(0).min(2);
+        if model.has_vision() || !crate::model::tensor_names::is_vision(&tensor.name) {
+            model.read_f32(&tensor.name, &rows, &mut values)?;
+            model.read_int8(&tensor.name, &rows, &mut quants, &mut scales)?;
+        }
+    }
+    Ok(())
+}
+
 /// An opened GGUF file, or the parts of one that was split.
 #[derive(Debug)]
 pub(crate) struct Gguf {

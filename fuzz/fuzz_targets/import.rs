@@ -1,0 +1,6 @@
+//! Imported conversations: exported ones, and lists of messages.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| ocelli_fuzz::run("import", data));
