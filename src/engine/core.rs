@@ -129,17 +129,30 @@ impl Core {
         match command {
             Command::Load(request, events, cancel) => {
                 self.unload();
-                match self.load(&request, &events, &cancel) {
+                let before = self.gpu.allocated_bytes();
+                let loaded = log::guarded("loading the model", || self.load(&request, &events, &cancel));
+                match loaded.and_then(|loaded| loaded) {
                     Ok(info) => events.send(LoadEvent::Loaded(Box::new(info))),
-                    Err(error) => events.send(LoadEvent::Failed(error)),
+                    Err(error) => {
+                        self.gpu.uncount_bytes(self.gpu.allocated_bytes().saturating_sub(before));
+                        events.send(LoadEvent::Failed(error));
+                    }
                 }
             }
             Command::Ask(request, events, cancel) => self.ask(*request, events, cancel),
             Command::Preview(request, events, cancel) => self.preview(*request, events, cancel),
             Command::Prepared(waiting) => self.waiting.push_back(*waiting),
-            Command::SetProfiling(on, events) => events.send(self.set_profiling(on)),
-            Command::Profile(events) => events.send(self.profile()),
-            Command::Ceilings(events) => events.send(self.ceilings()),
+            Command::SetProfiling(on, events) => {
+                let set = log::guarded("switching profile mode", || self.set_profiling(on));
+                events.send(set.and_then(|set| set));
+            }
+            Command::Profile(events) => {
+                events.send(log::guarded("adding up a profile", || self.profile()).and_then(|made| made));
+            }
+            Command::Ceilings(events) => {
+                let measured = log::guarded("measuring the device", || self.ceilings());
+                events.send(measured.and_then(|measured| measured));
+            }
             Command::Unload => self.unload(),
             Command::Quit => {}
         }
@@ -185,8 +198,7 @@ impl Core {
             Ok(())
         };
         let before = self.gpu.allocated_bytes();
-        let model = LoadedModel::load(&self.gpu, &source.model, &options, &mut uploading)
-            .inspect_err(|_| self.gpu.uncount_bytes(self.gpu.allocated_bytes().saturating_sub(before)))?;
+        let model = LoadedModel::load(&self.gpu, &source.model, &options, &mut uploading)?;
         let info = ModelInfo {
             name: source.name.clone(),
             folder: source.folder.clone(),
