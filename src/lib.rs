@@ -72,6 +72,7 @@
 
 pub mod app;
 pub mod bounded;
+pub mod bounded_memory;
 pub mod chat;
 pub mod cli;
 pub mod clock;

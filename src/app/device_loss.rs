@@ -18,10 +18,12 @@ use crate::gpu::Gpu;
 
 /// What a window leaves for the next one, from one start of the program to the next.
 const LEFT_VARIABLE: &str = "OCELLI_AFTER_LOSS";
-/// For tests: when the device of the first window is destroyed; see [`LoseWhen`].
-const LOSE_VARIABLE: &str = "OCELLI_TEST_LOSE_DEVICE";
-/// For tests: when the first window panics, likewise.
-const PANIC_VARIABLE: &str = "OCELLI_TEST_PANIC";
+/// For tests: what happens to the first window, and the variable that says when; see [`LoseWhen`].
+const VARIABLES: [(&str, What); 3] = [
+    ("OCELLI_TEST_LOSE_DEVICE", What::Lose),
+    ("OCELLI_TEST_PANIC", What::Panic),
+    ("OCELLI_TEST_CHOOSE_ADAPTER", What::Choose),
+];
 /// An answer that is under way when the device is lost has this long to end by itself, with what has come of it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -51,7 +53,18 @@ impl Left {
     }
 }
 
-/// When a test has the device destroyed, or has the window panic.
+/// What a test does to a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Its device is destroyed.
+    Lose,
+    /// It panics, with a device that is fine.
+    Panic,
+    /// Its adapter is chosen in the settings.
+    Choose,
+}
+
+/// When a test does that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LoseWhen {
     /// `answering`: words of an answer are coming in.
@@ -80,8 +93,8 @@ pub(super) struct DeviceWatch {
     found: Option<Instant>,
     ready: Option<Instant>,
     lose_when: Option<LoseWhen>,
-    /// It is to panic then, with a device that is fine.
-    panics: bool,
+    /// What a test does then.
+    what: What,
     chosen: Option<String>,
 }
 
@@ -89,11 +102,12 @@ impl DeviceWatch {
     /// Watches over this device; `left` is what the window leaves.
     pub fn new(gpu: Gpu, left: Rc<RefCell<Left>>) -> Self {
         let is_first = left.borrow().losses == 0;
-        let asked = |name: &str| std::env::var(name).ok().filter(|_| is_first);
-        let (lost, panics) = (asked(LOSE_VARIABLE), asked(PANIC_VARIABLE));
-        let (lose_when, panics) = (lost.as_ref().or(panics.as_ref()), panics.is_some());
-        let lose_when = lose_when.and_then(|text| LoseWhen::read(text));
-        Self { gpu, left, found: None, ready: None, lose_when, panics, chosen: None }
+        let asked = VARIABLES.iter().filter(|_| is_first).find_map(|&(name, what)| {
+            let when = LoseWhen::read(&std::env::var(name).ok()?)?;
+            Some((when, what))
+        });
+        let (lose_when, what) = (asked.map(|(when, _)| when), asked.map_or(What::Lose, |(_, what)| what));
+        Self { gpu, left, found: None, ready: None, lose_when, what, chosen: None }
     }
 
     /// The device.
@@ -129,7 +143,7 @@ impl DeviceWatch {
         left.opens_again
     }
 
-    /// For tests: destroys the device when it is time, or panics. Gives how long it is until then, if that is known.
+    /// For tests: does what one has asked for when it is time. Gives how long it is until then, if that is known.
     #[expect(clippy::panic, reason = "a test asks for it")]
     pub fn lose_if_asked(&mut self, state: &State, now: Instant) -> Option<Duration> {
         let when = self.lose_when.filter(|_| state.model_info().is_some())?;
@@ -146,12 +160,20 @@ impl DeviceWatch {
         };
         if wait.is_zero() {
             self.lose_when = None;
-            if self.panics {
-                tracing::debug!("a test has the window panic");
-                panic!("a test asked for it");
+            match self.what {
+                What::Panic => {
+                    tracing::debug!("a test has the window panic");
+                    panic!("a test asked for it");
+                }
+                What::Choose => {
+                    tracing::debug!("a test chooses an adapter");
+                    self.choose(self.gpu.adapter_name().to_owned());
+                }
+                What::Lose => {
+                    tracing::debug!("a test loses the device");
+                    self.gpu.lose();
+                }
             }
-            tracing::debug!("a test loses the device");
-            self.gpu.lose();
             return None;
         }
         Some(wait)

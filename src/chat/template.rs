@@ -127,6 +127,7 @@ impl ChatTemplate {
         }
         let env = sandbox::run(move || environment(sources)).map_err(|failure| match failure {
             Failure::TooLong | Failure::Stuck => fail(&"it takes too long"),
+            Failure::TooLarge => fail(&"it takes too much memory"),
             Failure::Words(words) => fail(&words),
         })?;
         Ok(Self {
@@ -188,6 +189,10 @@ impl ChatTemplate {
             Failure::Stuck => {
                 self.is_stuck.store(true, Ordering::Relaxed);
                 too_long()
+            }
+            Failure::TooLarge => {
+                self.is_stuck.store(true, Ordering::Relaxed);
+                Error::new(DOING, "it takes too much memory").at(&self.file).help("shorten the chat")
             }
             Failure::Words(words) => Error::new(DOING, words)
                 .at(&self.file)

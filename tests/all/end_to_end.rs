@@ -375,6 +375,24 @@ fn an_adapter_that_was_chosen_and_is_gone_is_no_reason_to_stay_closed() {
     program.wait("an answer", |_| complete(data, 0));
 }
 
+#[test]
+fn a_window_whose_adapter_is_changed_opens_again_with_its_chat() {
+    let Some(_keyboard) = keyboard() else { return };
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path();
+    let mut program = Program::start(data, &[("OCELLI_TEST_CHOOSE_ADAPTER", "answered")]);
+    type_line("What can you do?");
+    program.wait_for_line("a test chooses an adapter");
+    program.wait_until_ready();
+    let (first, _) = complete(data, 0).unwrap();
+    type_line("And what else?");
+    let (_, next) = program.wait("an answer on the other adapter", |_| complete(data, 1));
+    assert_eq!(messages(data).unwrap()[&next.parent.unwrap()].parent, Some(first));
+    assert!(program.log.iter().all(|line| !line.contains("lost") && !line.contains("panicked")));
+    program.kill();
+    assert_sound(data);
+}
+
 /// Asleep in the middle of an answer, as far as a program can tell: it stands still and time goes on.
 #[cfg(unix)]
 #[test]

@@ -7,19 +7,26 @@
 //!   stack holds the deepest that a source and the fuel can make. (Only what is touched of it takes memory.)
 //! - Work that fuel does not count, such as comparing lists that hold each other many times, may take for ever: it is given up after
 //!   [`PATIENCE`]. The thread cannot be stopped; the template is not used again.
+//! - Texts multiplied by texts take any memory: the thread gets [`MOST_MEMORY_BYTES`] (`crate::bounded_memory`).
 //! - A `namespace` that holds itself has no end at all. It can only come to that where the namespace itself, and not something in
 //!   it, is used as a value: sources that do so are refused.
 
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use minijinja::Value as Jinja;
 use minijinja::value::ValueKind;
+
+use crate::bounded_memory::Allowance;
 
 /// Bytes of a template, at most. Those of released models have some thousands.
 pub(super) const MOST_SOURCE_BYTES: usize = 64 << 10;
 /// How long a template may be worked on. An ordinary one takes a millisecond.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often is looked whether it stands still.
+const LOOK: Duration = Duration::from_millis(50);
+/// Bytes that it may take, the stack not counted: a context of the largest model and its prompt as text are a few megabytes.
+const MOST_MEMORY_BYTES: usize = 256 << 20;
 /// Bytes of stack. Lists as deep as the fuel makes them take some 600 MB when they are joined to a text, the worst there is
 /// (`tests/all/bounds/templates.rs`).
 const STACK_BYTES: usize = if cfg!(target_pointer_width = "64") { 1 << 30 } else { 64 << 20 };
@@ -33,6 +40,8 @@ pub(super) enum Failure {
     TooLong,
     /// Its thread goes on: it must not be tried again.
     Stuck,
+    /// It wanted more memory than it may have, and its thread stands still with what it has: it must not be tried again.
+    TooLarge,
     /// What the template does wrong.
     Words(String),
 }
@@ -52,18 +61,26 @@ pub(super) fn run<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, minijinja::Error> + Send + 'static,
 ) -> Result<T, Failure> {
     let (sender, result) = sync_channel(1);
+    let allowance = Allowance::new(MOST_MEMORY_BYTES);
+    let watch = allowance.watch();
     let work = move || {
+        allowance.hold();
         // Whoever waited may have given up.
         let _ = sender.send(work().map_err(Failure::from));
     };
     let thread = std::thread::Builder::new().name("template".into()).stack_size(STACK_BYTES);
     let thread = thread.spawn(work).map_err(|e| Failure::Words(e.to_string()))?;
-    match result.recv_timeout(PATIENCE) {
-        Ok(outcome) => outcome,
-        Err(RecvTimeoutError::Timeout) => Err(Failure::Stuck),
-        Err(RecvTimeoutError::Disconnected) => {
-            drop(thread.join());
-            Err(Failure::Words("the template engine failed on it".to_owned()))
+    let begun = Instant::now();
+    loop {
+        match result.recv_timeout(LOOK) {
+            Ok(outcome) => return outcome,
+            Err(RecvTimeoutError::Timeout) if watch.is_spent() => return Err(Failure::TooLarge),
+            Err(RecvTimeoutError::Timeout) if begun.elapsed() > PATIENCE => return Err(Failure::Stuck),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                drop(thread.join());
+                return Err(Failure::Words("the template engine failed on it".to_owned()));
+            }
         }
     }
 }
