@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::process::Command;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::state::State;
@@ -101,7 +102,9 @@ pub(super) struct DeviceWatch {
 impl DeviceWatch {
     /// Watches over this device; `left` is what the window leaves.
     pub fn new(gpu: Gpu, left: Rc<RefCell<Left>>) -> Self {
-        let is_first = left.borrow().losses == 0;
+        // A window that was opened for another adapter is no loss.
+        static IS_LATER: AtomicBool = AtomicBool::new(false);
+        let is_first = left.borrow().losses == 0 && !IS_LATER.swap(true, Ordering::Relaxed);
         let asked = VARIABLES.iter().filter(|_| is_first).find_map(|&(name, what)| {
             let when = LoseWhen::read(&std::env::var(name).ok()?)?;
             Some((when, what))

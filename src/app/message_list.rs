@@ -84,6 +84,15 @@ fn growth_id() -> Id {
     Id::unique("message_list_growth")
 }
 
+/// A length as it is, or nothing where it is none: one that is no number would make all others so, for good, and egui panics at that.
+fn finite(points: f32, what: &str) -> f32 {
+    if points.is_finite() {
+        return points;
+    }
+    tracing::error!("{what} is {points}");
+    0.0
+}
+
 fn take_growth(ctx: &Context) -> f64 {
     ctx.data_mut(|data| f64::from(data.remove_temp::<f32>(growth_id()).unwrap_or_default()))
 }
@@ -113,7 +122,7 @@ impl MessageList {
             None => {}
         }
         let state = self.area.and_then(|id| State::load(ui.ctx(), id));
-        let area_offset = state.map_or(0.0, |state| state.unclamped_offset().y);
+        let area_offset = finite(state.map_or(0.0, |state| state.unclamped_offset().y), "the list's offset");
         moved += f64::from(area_offset) - f64::from(self.area_offset);
         let set = self.resolve(moved);
 
@@ -132,10 +141,10 @@ impl MessageList {
                 }
                 let set = if (set - f64::from(area_offset)).abs() > 0.01 { set as f32 } else { area_offset };
                 area.show_viewport(ui, |ui, viewport| {
-                    self.area_offset = viewport.min.y;
-                    self.view_height = f64::from(viewport.height());
+                    self.area_offset = finite(viewport.min.y, "the list's place");
+                    self.view_height = f64::from(finite(viewport.height(), "the list's height"));
                     // What dragging and coasting have added since.
-                    let moved = moved + f64::from(viewport.min.y - set);
+                    let moved = moved + f64::from(self.area_offset - set);
                     let (width, scale) = (ui.available_width(), ui.pixels_per_point());
                     let (width_then, scale_then) = self.measured_at;
                     if (width_then - width).abs() > 0.01 || (scale_then - scale).abs() > 0.001 {
@@ -284,9 +293,10 @@ impl MessageList {
             let mut child = ui.new_child(builder);
             item(&mut child, place);
             // Whole pixels, so that all items move alike.
-            let real = (f64::from(child.min_rect().height()) * scale - 0.01).ceil() / scale;
+            let drawn = finite(child.min_rect().height(), "a message's height");
+            let real = (f64::from(drawn) * scale - 0.01).ceil() / scale;
             let thought = self.heights.get(place).copied().unwrap_or(real);
-            let growth = take_growth(ui.ctx());
+            let growth = f64::from(finite(take_growth(ui.ctx()) as f32, "a message's growth"));
             let bottom = y + real;
             unknown |= !known(self, place);
             if place < anchor {

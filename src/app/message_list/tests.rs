@@ -44,7 +44,10 @@ impl Case {
                     |place| height(keys[place]) * *wrong,
                     scroll_to.take(),
                     |ui, place| {
-                        let more = if place == last { *grown } else { 0.0 };
+                        if grown.is_nan() {
+                            grew_above(ui.ctx(), f32::NAN);
+                        }
+                        let more = if place == last && grown.is_finite() { *grown } else { 0.0 };
                         let size = vec2(ui.available_width(), height(keys[place]) + more);
                         let (rect, _) = ui.allocate_exact_size(size, egui::Sense::hover());
                         drawn.insert(keys[place], rect.top());
@@ -248,4 +251,18 @@ fn a_list_shorter_than_the_view_and_an_empty_one_are_at_the_end() {
         assert!(harness.state().list.is_at_end());
         assert_eq!(harness.state().drawn.len(), usize::try_from(count).unwrap());
     }
+}
+
+#[test]
+fn a_length_that_is_no_number_is_nothing_and_the_list_goes_on() {
+    let mut harness = Case::harness(50, 1.0);
+    harness.state_mut().grown = f32::NAN;
+    harness.run_steps(3);
+    harness.state_mut().grown = 0.0;
+    harness.state_mut().scroll_to = Some(ScrollTo::Item(20));
+    harness.run();
+    let case = harness.state();
+    assert!(case.drawn.values().all(|top| top.is_finite()), "{:?}", case.drawn);
+    assert!((case.drawn[&20] - case.view.top()).abs() < 1.0, "{:?}", case.drawn);
+    assert!(finite(f32::INFINITY, "a test's length").abs() < f32::EPSILON);
 }
