@@ -225,8 +225,10 @@ impl Comparison {
     /// # Errors
     /// That is no comparison; the message says where.
     pub fn parse(text: &str) -> Result<Self> {
-        let comparison: Self = toml::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| {
-            let line = e.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+        let text = text.trim_start_matches('\u{feff}');
+        let comparison: Self = toml::from_str(text).map_err(|e| {
+            let before = |end: usize| text.bytes().take(end).filter(|byte| *byte == b'\n').count();
+            let line = e.span().map(|span| 1 + before(span.start));
             let place = line.map_or(String::new(), |line| format!("line {line}: "));
             Error::new(DOING, format!("{place}{}", e.message()))
                 .help("docs/guide/comparisons.md shows the form")
@@ -357,6 +359,7 @@ repeats = 2
         for (text, words) in [
             ("", "0 columns"),
             ("[[columns]]\nprompt = 1", "line 2"),
+            ("\u{feff}a\n\"", "line 1"),
             ("[[columns]]\npromt = \"x\"", "unknown field `promt`"),
             ("[[columns]]\nname = \"a\"", "\"a\" has no prompt"),
             ("[shared]\nname = \"a\"\nprompt = \"x\"\n[[columns]]", "cannot be shared"),
