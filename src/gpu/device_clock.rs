@@ -28,13 +28,16 @@ impl DeviceClock {
             return;
         }
         // What bounds from below was true when it was submitted, what bounds from above when it was read: the clocks drift in between.
-        let least = submitted_ns as f64 - begin_ns as f64 - (read_ns - submitted_ns) as f64 * MOST_DRIFT;
+        let at_begin = submitted_ns as f64 - begin_ns as f64;
+        let least = at_begin - (read_ns - submitted_ns) as f64 * MOST_DRIFT;
         let most = read_ns as f64 - end_ns as f64;
         if most < least {
             // One of the four is wrong: a span cannot take longer on the device than from submitting to reading.
             return;
         }
-        let fresh = Known { least, most, taken: f64::midpoint(least, most), at_ns: read_ns };
+        // What is taken keeps this span's begin behind its submission, and its end before its arrival.
+        let at_begin = at_begin.min(most);
+        let fresh = Known { least, most, taken: f64::midpoint(at_begin, most), at_ns: read_ns };
         self.known = Some(match self.known {
             None => fresh,
             Some(old) => {
@@ -44,7 +47,12 @@ impl DeviceClock {
                 if most < least {
                     fresh
                 } else {
-                    Known { least, most, taken: old.taken.clamp(least, most), at_ns: read_ns }
+                    Known {
+                        least,
+                        most,
+                        taken: old.taken.clamp(at_begin.clamp(least, most), most),
+                        at_ns: read_ns,
+                    }
                 }
             }
         });
