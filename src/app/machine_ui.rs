@@ -61,13 +61,14 @@ pub(super) fn machine_ui(
 }
 
 /// What the window says when it opens again after something happened to the one before.
-pub(super) fn words_after(after: &super::opening::After, t: &Texts) -> (String, bool) {
+pub(super) fn words_after(after: &super::opening::After, t: &Texts) -> Option<(String, bool)> {
     use super::opening::After;
-    match after {
+    Some(match after {
+        After::Chosen => return None,
         After::Loss => (t.after_loss.to_owned(), false),
         After::Panic(why) => (fill(t.after_panic, &[("why", why)]), true),
         After::AdapterGone { wanted, got } => {
             (fill(t.adapter_gone, &[("wanted", wanted), ("got", got)]), true)
         }
-    }
+    })
 }

@@ -64,6 +64,8 @@ pub struct WindowOptions {
 pub enum After {
     /// Its device was lost.
     Loss,
+    /// Another adapter was chosen in the settings; there is nothing to tell.
+    Chosen,
     /// It panicked, and said this.
     Panic(String),
     /// The adapter that was wanted cannot be used.
@@ -168,7 +170,7 @@ impl WindowOptions {
         }
         self.after = match (&left.panic, &left.adapter) {
             (Some(why), _) => Some(After::Panic(why.clone())),
-            (None, Some(_)) => None,
+            (None, Some(_)) => Some(After::Chosen),
             (None, None) => Some(After::Loss),
         };
     }
@@ -275,8 +277,9 @@ fn run_once(
                 app.opened = opened;
                 app.open_given(options.files, options.model);
                 app.state.show_newest = options.show_newest;
-                if let Some(after) = &options.after {
-                    let (text, is_error) = words_after(after, texts(&creation.egui_ctx));
+                let words =
+                    options.after.as_ref().and_then(|after| words_after(after, texts(&creation.egui_ctx)));
+                if let Some((text, is_error)) = words {
                     app.state.tell(text, is_error);
                 }
                 Ok(Box::new(app))
