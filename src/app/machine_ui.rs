@@ -29,7 +29,7 @@ pub(super) fn machine_ui(
     t: &Texts,
     commands: &mut Vec<Command>,
 ) {
-    ui.strong(t.this_machine);
+    ui.strong(t.adapter_and_memory);
     let label = ui.label(t.adapter);
     let shown =
         ComboBox::from_id_salt("adapter").selected_text(adapter).width(ui.available_width()).truncate();
