@@ -2,7 +2,8 @@
 //! template that multiplies a text by a billion), runs on a thread that gets so much and no more.
 //!
 //! An allocation cannot fail in safe Rust without ending the program, so a thread that wants more than it has stands still for ever, in
-//! the middle of asking, with what it holds. Whoever waits for it is told ([`Allowance::is_spent`]) and goes on without.
+//! the middle of asking, with what it holds. Whoever waits for it is told ([`Allowance::is_spent`]) and goes on without. One that
+//! takes too long is made to stand still in the same way ([`Allowance::give_up`]).
 #![allow(
     unsafe_code,
     reason = "an allocator is unsafe to write; this one adds nothing to the system's but counting"
@@ -22,6 +23,8 @@ static ALLOCATOR: Bounded = Bounded;
 /// Threads that may be bounded at a time; one more shares a place, and then may be told of another's end.
 const PLACES: usize = 64;
 static SPENT: [AtomicBool; PLACES] = [const { AtomicBool::new(false) }; PLACES];
+/// Nobody waits for the thread any more.
+static GIVEN_UP: [AtomicBool; PLACES] = [const { AtomicBool::new(false) }; PLACES];
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
@@ -42,6 +45,7 @@ impl Allowance {
     pub fn new(bytes: usize) -> Self {
         let place = NEXT.fetch_add(1, Ordering::Relaxed) % PLACES;
         SPENT[place].store(false, Ordering::Release);
+        GIVEN_UP[place].store(false, Ordering::Release);
         Self { place, bytes }
     }
 
@@ -61,6 +65,11 @@ impl Allowance {
     pub fn is_spent(&self) -> bool {
         SPENT[self.place].load(Ordering::Acquire)
     }
+
+    /// The thread stands still, for ever, where it next asks for memory: what it was to make is not wanted any more.
+    pub fn give_up(&self) {
+        GIVEN_UP[self.place].store(true, Ordering::Release);
+    }
 }
 
 /// Counts what is taken. Does not come back where it is too much.
@@ -68,7 +77,7 @@ fn take(bytes: usize) {
     // A thread that is ending has nothing any more, and no bound.
     let has = LEFT.try_with(|left| {
         let Some((has, place)) = left.get() else { return true };
-        let rest = has.checked_sub(bytes);
+        let rest = has.checked_sub(bytes).filter(|_| !GIVEN_UP[place].load(Ordering::Relaxed));
         // Standing still must not come back here.
         left.set(rest.map(|rest| (rest, place)));
         if rest.is_none() {
@@ -160,6 +169,28 @@ mod tests {
             text.len()
         };
         assert_eq!(run(growing), None);
+        // One that nobody waits for any more stands still, too.
+        let allowance = Allowance::new(10 << 20);
+        let watch = allowance.watch();
+        let turns = std::sync::Arc::new(AtomicUsize::new(0));
+        let counted = turns.clone();
+        let endless = move || -> ! {
+            allowance.hold();
+            loop {
+                counted.fetch_add(vec![1_u8; 10].len(), Ordering::Relaxed);
+            }
+        };
+        std::thread::Builder::new().spawn(endless).unwrap();
+        while turns.load(Ordering::Relaxed) < 1000 {
+            std::thread::yield_now();
+        }
+        watch.give_up();
+        while !watch.is_spent() {
+            std::thread::yield_now();
+        }
+        let then = turns.load(Ordering::Relaxed);
+        std::thread::park_timeout(Duration::from_millis(50));
+        assert_eq!(turns.load(Ordering::Relaxed), then);
         // This thread has no bound.
         assert_eq!(vec![0_u8; 100 << 20].len(), 100 << 20);
     }

@@ -198,14 +198,32 @@ fn message_of(payload: &dyn std::any::Any) -> &str {
 ///
 /// # Errors
 /// The work panicked.
-pub fn guarded<T>(doing: &str, work: impl FnOnce() -> T) -> Result<T> {
+pub fn catching<T>(doing: &str, work: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| panicked(doing, &*payload))
+}
+
+/// [`catching`], of work that may fail as it is.
+///
+/// # Errors
+/// What the work says, or that it panicked.
+pub fn guarded<T>(doing: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catching(doing, work)?
 }
 
 /// The error of work that ended in a panic; `payload` is what `catch_unwind` gave.
 #[must_use]
 pub fn panicked(doing: &str, payload: &(dyn std::any::Any + Send)) -> Error {
-    Error::new(doing, format!("a fault in Ocelli itself: {}", message_of(payload)))
+    fault(doing, &format!(": {}", message_of(payload)))
+}
+
+/// The error of work that a panic is just ending.
+#[must_use]
+pub fn panicking(doing: &str) -> Error {
+    fault(doing, "")
+}
+
+fn fault(doing: &str, why: &str) -> Error {
+    Error::new(doing, format!("a fault in Ocelli itself{why}"))
         .help("nothing that was kept is lost; please report it, with what Copy diagnostics gives")
         .kind(ErrorKind::Panicked)
 }
@@ -241,7 +259,7 @@ mod tests {
         assert_eq!(all.len(), REMEMBERED);
         assert!(all.iter().all(|i| i.text.len() < MOST_LINE + 4 && !i.text.contains('\n')));
         note_panics();
-        let error = guarded("testing", || panic!("a test's panic {}", 41 + 1)).unwrap_err();
+        let error = catching("testing", || panic!("a test's panic {}", 41 + 1)).unwrap_err();
         assert_eq!(error.get_kind(), ErrorKind::Panicked);
         assert!(error.to_string().contains("a test's panic 42"), "{error}");
         let panic = last_incidents().into_iter().find(|i| i.level == "PANIC").unwrap();

@@ -105,18 +105,19 @@ impl Markdown {
                     ui.add_space(GAP);
                 }
                 let (top, clip) = (ui.cursor().top(), ui.clip_rect());
-                let near = |height: f32| top + height >= clip.top() - MARGIN && top <= clip.bottom() + MARGIN;
-                let (thought, known) = match *height {
-                    Height::Real(points) => (points, true),
-                    Height::Estimated(points) => (points, false),
-                    Height::Unknown if text.len() <= SHORT => (f32::INFINITY, false),
-                    Height::Unknown => (estimate(block, text, width, row), false),
+                let is_near =
+                    |height: f32| top + height >= clip.top() - MARGIN && top <= clip.bottom() + MARGIN;
+                // Not drawn where its height is known well enough and it is far from what is in sight.
+                let thought = match *height {
+                    Height::Real(points) | Height::Estimated(points) => Some(points),
+                    Height::Unknown if text.len() <= SHORT => None,
+                    Height::Unknown => Some(estimate(block, text, width, row)),
                 };
-                if !near(thought) {
-                    if !known {
-                        *height = Height::Estimated(thought);
+                if let Some(points) = thought.filter(|&points| !is_near(points)) {
+                    if !matches!(height, Height::Real(_)) {
+                        *height = Height::Estimated(points);
                     }
-                    ui.allocate_space(vec2(width, thought));
+                    ui.allocate_space(vec2(width, points));
                     continue;
                 }
                 let builder = UiBuilder::new().id_salt(place);

@@ -275,7 +275,7 @@ fn work(job: Job) -> Done {
 
 /// A file from outside that finds a fault in a decoder ends that picture, not the thread.
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    log::guarded("reading a picture", work)?
+    log::guarded("reading a picture", work)
 }
 
 fn write_annotated(annotation: Annotation) -> Result<PathBuf> {

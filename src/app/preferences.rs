@@ -124,7 +124,7 @@ impl Preferences {
         };
         let Ok(serde_json::Value::Object(mut whole)) = serde_json::to_value(&usual) else { return usual };
         for (key, value) in given {
-            if !whole.contains_key(&key) {
+            if !whole.contains_key(&key) || !is_of_numbers_that_are(&value) {
                 continue;
             }
             // Each on its own: one wrong part must not cost the others.
@@ -168,6 +168,18 @@ impl Preferences {
             ThemePreference::Dark => "dark",
         }
         .into();
+    }
+}
+
+/// A number too large for `f32` would be read as infinite, and written as nothing.
+fn is_of_numbers_that_are(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Number(number) => {
+            number.as_f64().is_some_and(|number| number.abs() <= f64::from(f32::MAX))
+        }
+        serde_json::Value::Array(values) => values.iter().all(is_of_numbers_that_are),
+        serde_json::Value::Object(values) => values.values().all(is_of_numbers_that_are),
+        _ => true,
     }
 }
 

@@ -214,6 +214,21 @@ impl Costs {
         let used: std::collections::HashSet<u32> = ids.collect();
         self.pieces.retain(|id, _| used.contains(id));
     }
+
+    /// Bytes it takes in memory, about.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        // A token's bytes lie in a vector each, which the allocator rounds up, in a tree whose nodes are partly empty.
+        const PIECE: usize = 64;
+        let alternatives: usize = self.tokens.iter().map(|token| token.alternatives.capacity()).sum();
+        size_of::<Self>()
+            + self.tokens.capacity() * size_of::<TokenCost>()
+            + alternatives * size_of::<(u32, f32)>()
+            + self.frames.capacity() * size_of::<FrameCost>()
+            + self.chunks.capacity() * size_of::<ChunkCost>()
+            + self.pictures.capacity() * size_of::<PictureCost>()
+            + self.pieces.len() * PIECE
+    }
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ impl Core {
             match command {
                 Some(Command::Quit) => break,
                 Some(command) => {
-                    if let Err(error) = log::guarded("answering", || self.command(command)) {
+                    if let Err(error) = log::catching("answering", || self.command(command)) {
                         self.fall(&error);
                     }
                     continue;
@@ -92,7 +92,7 @@ impl Core {
                 None if idle => break,
                 None => {}
             }
-            let turned = log::guarded("answering", || {
+            let turned = log::catching("answering", || {
                 self.admit();
                 self.running.as_mut().map_or(Ok(()), Running::turn)
             });
@@ -120,7 +120,7 @@ impl Core {
             session.events.send(AnswerEvent::Failed(error.clone()));
         }
         self.generation += 1;
-        if let Err(again) = log::guarded("letting go of the model", || drop(running)) {
+        if let Err(again) = log::catching("letting go of the model", || drop(running)) {
             tracing::error!("{again}");
         }
     }
@@ -131,7 +131,7 @@ impl Core {
                 self.unload();
                 let before = self.gpu.allocated_bytes();
                 let loaded = log::guarded("loading the model", || self.load(&request, &events, &cancel));
-                match loaded.and_then(|loaded| loaded) {
+                match loaded {
                     Ok(info) => events.send(LoadEvent::Loaded(Box::new(info))),
                     Err(error) => {
                         self.gpu.uncount_bytes(self.gpu.allocated_bytes().saturating_sub(before));
@@ -144,14 +144,14 @@ impl Core {
             Command::Prepared(waiting) => self.waiting.push_back(*waiting),
             Command::SetProfiling(on, events) => {
                 let set = log::guarded("switching profile mode", || self.set_profiling(on));
-                events.send(set.and_then(|set| set));
+                events.send(set);
             }
             Command::Profile(events) => {
-                events.send(log::guarded("adding up a profile", || self.profile()).and_then(|made| made));
+                events.send(log::guarded("adding up a profile", || self.profile()));
             }
             Command::Ceilings(events) => {
                 let measured = log::guarded("measuring the device", || self.ceilings());
-                events.send(measured.and_then(|measured| measured));
+                events.send(measured);
             }
             Command::Unload => self.unload(),
             Command::Quit => {}
@@ -250,7 +250,7 @@ impl Core {
         let (front_end, refused) = (running.front_end.clone(), events.clone());
         let made = std::thread::Builder::new().name("preview".into()).spawn(move || {
             let made = log::guarded(doing, || front_end.preview(&request, &|| cancel.is_cancelled()));
-            events.send(made.and_then(|made| made));
+            events.send(made);
         });
         if let Err(error) = made {
             refused.send(Err(Error::new(doing, error)));
@@ -271,7 +271,7 @@ impl Core {
         let refused = events.clone();
         let made = std::thread::Builder::new().name("prompt".into()).spawn(move || {
             let prepared = request.sampling.check().and_then(|()| {
-                log::guarded(doing, || front_end.prepare(&request, &|| cancel.is_cancelled()))?
+                log::guarded(doing, || front_end.prepare(&request, &|| cancel.is_cancelled()))
             });
             let waiting = Waiting { request, prepared, events, cancel, asked, generation };
             let _ = own.send(Command::Prepared(Box::new(waiting)));

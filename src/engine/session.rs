@@ -8,7 +8,8 @@ use super::front_end::Prepared;
 use super::pages::{Cached, TokenKey};
 use super::speculation::Guesser;
 use super::stop::StopMatcher;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::log;
 use crate::model::detokenizer::Detokenizer;
 use crate::model::picture_arena::PictureKey;
 use crate::model::prompt::Prompt;
@@ -47,10 +48,7 @@ pub(super) struct LastWords(pub Events<AnswerEvent>);
 impl Drop for LastWords {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let error = Error::new("answering", "a fault in Ocelli itself")
-                .help("nothing that was kept is lost; please report it, with what Copy diagnostics gives")
-                .kind(ErrorKind::Panicked);
-            self.0.send(AnswerEvent::Failed(error));
+            self.0.send(AnswerEvent::Failed(log::panicking("answering")));
         }
     }
 }

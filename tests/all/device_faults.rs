@@ -21,16 +21,6 @@ const OPTIONS: LoadOptions = LoadOptions { context: 384, ..ROOM };
 /// An answer that has not ended after this long never will.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Numbers that look like chance and are the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
-}
-
 fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }

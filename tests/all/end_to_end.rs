@@ -15,6 +15,8 @@ use ocelli::chat::tree::MessageState;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
+use crate::support::Dice;
+
 /// Whatever is waited for may take this long: other tests work at the same time.
 const PATIENCE: Duration = Duration::from_secs(150);
 /// How often the database is looked into.
@@ -434,16 +436,6 @@ pub fn with_window(by: &[String], data: &Path) -> bool {
     xdotool(&["key", "ctrl+q"]);
     program.wait_for_end();
     true
-}
-
-/// Numbers that look like chance and are the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
 }
 
 /// Everything that was there is there, with the same words; answers that were coming in may have grown.

@@ -17,20 +17,6 @@ use ocelli::model::recipe::Recipe;
 use crate::screenshots::Stage;
 use crate::support::*;
 
-/// Numbers that look like chance and are the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
-
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len() as u64) as usize]
-    }
-}
-
 /// What is measured when everything is at rest, with the demo model loaded.
 #[derive(Clone, Copy, Debug)]
 #[expect(dead_code, reason = "they are printed")]

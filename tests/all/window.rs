@@ -774,7 +774,7 @@ fn a_fault_in_the_engine_is_told_the_words_stay_and_the_model_is_loaded_again() 
     window.press_enter();
     window.say(token("A small"));
     let loads = window.engine.0.borrow().loads.len();
-    let error = ocelli::log::guarded("answering", || panic!("a page is released twice")).unwrap_err();
+    let error = ocelli::log::catching("answering", || panic!("a page is released twice")).unwrap_err();
     window.say(AnswerEvent::Failed(error));
     assert!(window.see("A small") && window.see("a page is released twice"));
     assert_eq!(window.engine.0.borrow().loads.len(), loads + 1);

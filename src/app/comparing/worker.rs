@@ -101,7 +101,7 @@ impl Worker {
             let mut journal = None;
             for job in receiver {
                 let is_preparation = matches!(job, Job::Prepare { .. });
-                let event = log::guarded("working on the comparison", || done(job, &mut journal));
+                let event = log::catching("working on the comparison", || done(job, &mut journal));
                 let event = event.unwrap_or_else(|panic| {
                     Some(if is_preparation { Event::NotPrepared(panic) } else { Event::Failed(panic) })
                 });

@@ -45,6 +45,28 @@ fn half_an_answer_is_drawn_at_every_length() {
     assert_eq!(kinds(grown), kinds(&fresh));
 }
 
+/// What lies below what is in sight once had no height that is a number.
+#[test]
+fn a_short_answer_below_the_view_has_a_height() {
+    let text = "a\n\n".repeat(SHORT / 3);
+    assert!(text.len() <= SHORT);
+    let mut heights = Vec::new();
+    for above in [0.0, 5000.0] {
+        let mut harness = Harness::builder().with_size(vec2(500.0, 600.0)).build_ui_state(
+            |ui, (markdown, height): &mut (Markdown, f32)| {
+                ScrollArea::vertical().show(ui, |ui| {
+                    ui.add_space(above);
+                    *height = ui.scope(|ui| markdown.show(ui, 1, &text)).response.rect.height();
+                });
+            },
+            (Markdown::default(), 0.0),
+        );
+        harness.run();
+        heights.push(harness.state().1);
+    }
+    assert!(heights[0] > 5000.0 && (heights[0] - heights[1]).abs() < 1.0, "{heights:?}");
+}
+
 #[test]
 fn a_picture_is_its_words_and_its_address_and_nothing_is_fetched() {
     let harness = harness("Look: ![a cat](https://example.org/cat.png) ![b][c]\n\n[c]: file:///etc/passwd");

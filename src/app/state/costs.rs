@@ -15,8 +15,8 @@ use crate::costs::{Costs, Ledger, pack, unpack};
 use crate::error::{Error, Result};
 use crate::model::detokenizer::Detokenizer;
 
-/// Tokens whose costs are in memory, at most; the conversation on the screen may have more.
-const MOST_TOKENS: usize = 400_000;
+/// Bytes of costs that are held in memory, at most: some hundred thousand tokens. The conversation on the screen may have more.
+const MOST_BYTES: usize = 32 << 20;
 
 /// The costs of answers.
 #[derive(Debug, Default)]
@@ -115,19 +115,19 @@ impl Shelf {
     }
 
     fn forget(&mut self, shown: &[MessageId]) {
-        let tokens = |all: &[Costs]| all.iter().map(|costs| costs.tokens.len()).sum::<usize>();
-        let mut sum: usize = self.known.values().map(|costs| tokens(costs)).sum();
-        if sum <= MOST_TOKENS {
+        let bytes = |all: &[Costs]| all.iter().map(Costs::memory_bytes).sum::<usize>();
+        let mut sum: usize = self.known.values().map(|costs| bytes(costs)).sum();
+        if sum <= MOST_BYTES {
             return;
         }
         let mut ids: Vec<MessageId> = self.known.keys().copied().filter(|id| !shown.contains(id)).collect();
         ids.sort_unstable_by_key(|id| id.0);
         for id in ids {
-            if sum <= MOST_TOKENS {
+            if sum <= MOST_BYTES {
                 break;
             }
             if let Some(costs) = self.known.remove(&id) {
-                sum -= tokens(&costs);
+                sum -= bytes(&costs);
                 self.asked.remove(&id);
             }
         }
@@ -301,5 +301,41 @@ impl State {
             at = costs.text_end();
         }
         Ok((question, Branch { start, ids, text, costs: kept }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::costs::TokenCost;
+
+    #[test]
+    fn costs_that_nobody_looks_at_are_forgotten_where_they_are_much_and_are_asked_for_again() {
+        let answer = |tokens: usize| {
+            let token = TokenCost { alternatives: vec![(7, -1.0); 20], ..TokenCost::default() };
+            vec![Costs { tokens: vec![token; tokens], ..Costs::default() }]
+        };
+        let mut shelf = Shelf::default();
+        let held = |shelf: &Shelf| -> usize {
+            shelf.known.values().flat_map(|all| all.iter().map(Costs::memory_bytes)).sum()
+        };
+        let shown = MessageId(2);
+        for id in 0..400 {
+            shelf.put(MessageId(id), answer(500));
+            shelf.asked.insert(MessageId(id));
+            shelf.forget(&[shown, MessageId(id)]);
+        }
+        let bytes = held(&shelf);
+        assert!(bytes <= MOST_BYTES && bytes > MOST_BYTES / 2, "{bytes}");
+        assert!(shelf.known.contains_key(&shown) && shelf.known.contains_key(&MessageId(399)));
+        let gone = MessageId(3);
+        assert!(
+            !shelf.known.contains_key(&gone) && !shelf.asked.contains(&gone),
+            "it can be asked for again"
+        );
+        // What is on the screen stays, however large.
+        shelf.put(shown, answer(200_000));
+        shelf.forget(&[shown]);
+        assert!(shelf.known.contains_key(&shown) && shelf.known.len() == 1);
     }
 }

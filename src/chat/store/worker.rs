@@ -189,7 +189,7 @@ impl Worker {
                     Job::Open(id) => Some(id),
                     _ => None,
                 };
-                let answered = log::guarded("reading the history", || self.answer(job)).and_then(|done| done);
+                let answered = log::guarded("reading the history", || self.answer(job));
                 let event = answered.unwrap_or_else(|error| match opened {
                     Some(conversation) => Event::OpenFailed { conversation, error },
                     None => Event::Failed(error),
@@ -212,7 +212,7 @@ impl Worker {
         let mut trouble = None;
         while let Some(job) = self.queue.pop_front() {
             // What panics once would panic again: it is told, and what comes after it is saved.
-            let applied = log::guarded(SAVING, || self.apply(&job));
+            let applied = log::catching(SAVING, || self.apply(&job));
             match applied.unwrap_or_else(|panic| Err(Refusal::Never(panic))) {
                 Ok(()) => {}
                 Err(Refusal::Never(error)) => self.teller.tell(Event::Failed(error)),

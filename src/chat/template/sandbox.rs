@@ -6,7 +6,8 @@
 //!   lists put into lists, would end the program with a stack overflow. So sources are short, and all work is done on a thread whose
 //!   stack holds the deepest that a source and the fuel can make. (Only what is touched of it takes memory.)
 //! - Work that fuel does not count, such as comparing lists that hold each other many times, may take for ever: it is given up after
-//!   [`PATIENCE`]. The thread cannot be stopped; the template is not used again.
+//!   [`PATIENCE`]. A thread cannot be ended, but this one is made to stand still where it next asks for memory, as all such work does
+//!   all the time; the template is not used again.
 //! - Texts multiplied by texts take any memory: the thread gets [`MOST_MEMORY_BYTES`] (`crate::bounded_memory`).
 //! - A `namespace` that holds itself has no end at all. It can only come to that where the namespace itself, and not something in
 //!   it, is used as a value: sources that do so are refused.
@@ -38,7 +39,7 @@ const MOST_PRINTED: usize = 1_000_000;
 pub(super) enum Failure {
     /// It took too many steps, or too long.
     TooLong,
-    /// Its thread goes on: it must not be tried again.
+    /// It took too long, and its thread is still there: it must not be tried again.
     Stuck,
     /// It wanted more memory than it may have, and its thread stands still with what it has: it must not be tried again.
     TooLarge,
@@ -75,7 +76,10 @@ pub(super) fn run<T: Send + 'static>(
         match result.recv_timeout(LOOK) {
             Ok(outcome) => return outcome,
             Err(RecvTimeoutError::Timeout) if watch.is_spent() => return Err(Failure::TooLarge),
-            Err(RecvTimeoutError::Timeout) if begun.elapsed() > PATIENCE => return Err(Failure::Stuck),
+            Err(RecvTimeoutError::Timeout) if begun.elapsed() > PATIENCE => {
+                watch.give_up();
+                return Err(Failure::Stuck);
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 drop(thread.join());

@@ -118,6 +118,28 @@ fn what_fuel_does_not_count_is_given_up_and_not_tried_again() {
     };
     assert!(render() < LONGEST);
     assert!(render() < Duration::from_secs(1), "the second time at once");
+    // Its thread is still there, and does nothing.
+    #[cfg(target_os = "linux")]
+    {
+        let began = Instant::now();
+        while template_threads().iter().any(|state| state != "S") {
+            assert!(began.elapsed() < LONGEST, "a core is kept busy: {:?}", template_threads());
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        assert!(!template_threads().is_empty());
+    }
+}
+
+/// What the threads that work on templates do: R, they run; S, they sleep.
+#[cfg(target_os = "linux")]
+fn template_threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let texts = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    let states = texts.filter_map(|text| {
+        let (name, state) = (text.split_once('(')?.1, text.rsplit_once(") ")?.1);
+        name.starts_with("template)").then(|| state.chars().take(1).collect())
+    });
+    states.collect()
 }
 
 #[test]

@@ -16,6 +16,20 @@ use ocelli::model::loaded::{LoadOptions, LoadedModel};
 use ocelli::model::recipe::Recipe;
 use serde_json::Value;
 
+/// Numbers that look like chance and are the same for the same seed.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+
+    pub fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len() as u64) as usize]
+    }
+}
+
 /// The oracle's checkpoints.
 pub const CHECKPOINTS: [&str; 4] = ["mono", "ladder", "plain", "deep"];
 
