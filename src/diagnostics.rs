@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::engine::ModelInfo;
 use crate::gpu::Gpu;
 use crate::gpu::memory::machine_memory;
-use crate::log;
+use crate::{licences, log};
 
 const MIB: f64 = 1_048_576.0;
 
@@ -20,7 +20,7 @@ pub fn report(gpu: Option<&Gpu>, model: Option<&ModelInfo>, notes: &[String]) ->
     };
     let build = if cfg!(debug_assertions) { "with debug assertions" } else { "release" };
     line("version", &format!("{} ({build}, {})", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH));
-    line("libraries", &format!("wgpu 30, egui {}", egui_version()));
+    line("libraries", &licences::versions_of(&["wgpu", "naga", "egui", "tokenizers"]).join(", "));
     line("system", &system());
     if let Some(memory) = machine_memory() {
         let (has, free) = (memory.total_bytes as f64 / MIB, memory.available_bytes as f64 / MIB);
@@ -55,11 +55,6 @@ pub fn report(gpu: Option<&Gpu>, model: Option<&ModelInfo>, notes: &[String]) ->
     let at = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let _ = writeln!(text, "\n(made at {at} s of Unix time)");
     without_home(&text)
-}
-
-fn egui_version() -> &'static str {
-    // eframe, egui and wgpu move together: see Cargo.toml.
-    "0.37"
 }
 
 fn system() -> String {

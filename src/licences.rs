@@ -24,6 +24,20 @@ pub fn third_party() -> Result<String> {
     Ok(text)
 }
 
+/// The versions of these packages in the program, each with its name.
+#[must_use]
+pub fn versions_of(names: &[&str]) -> Vec<String> {
+    let text = third_party().unwrap_or_default();
+    let named = |name: &&str| {
+        let line = text.lines().map(str::trim_start).find(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ') && rest.contains('.'))
+        })?;
+        let version = line.split_whitespace().nth(1)?.trim_end_matches(',');
+        Some(format!("{name} {version}"))
+    };
+    names.iter().filter_map(named).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +53,10 @@ mod tests {
         {
             assert!(text.contains(words), "{words}");
         }
+        let versions = versions_of(&["wgpu", "egui", "no-such-package"]);
+        assert!(
+            versions.len() == 2 && versions[0].starts_with("wgpu 30.") && versions[1].starts_with("egui 0.")
+        );
         let longest = text.lines().map(str::len).max();
         assert!(longest.is_some_and(|bytes| bytes < 2_000), "a line of {longest:?} bytes");
     }

@@ -343,3 +343,47 @@ fn with_library_help(error: Error) -> Error {
 fn icon() -> Result<egui::IconData> {
     eframe::icon_data::from_png_bytes(ICON).map_err(|e| Error::new("reading the window's icon", e))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(adapter: Option<&str>, after: Option<After>) -> WindowOptions {
+        WindowOptions {
+            gpu: GpuOptions { adapter: adapter.map(str::to_owned), ..GpuOptions::default() },
+            model: None,
+            files: Vec::new(),
+            data: None,
+            show_newest: false,
+            after,
+            recipe: None,
+            context: 2048,
+            text_only: false,
+            kv: None,
+            memory_limit_bytes: None,
+        }
+    }
+
+    #[test]
+    fn an_adapter_that_was_chosen_and_cannot_be_opened_is_replaced_and_one_of_the_command_line_is_not() {
+        const NAME: &str = "Nobody's adapter";
+        let usual = Preferences::default();
+        let error = named(Some(NAME), None).open_device(&usual).unwrap_err();
+        assert!(error.to_string().contains(NAME), "{error}");
+
+        let remembered = Preferences { adapter: Some(NAME.to_owned()), ..Preferences::default() };
+        for (mut options, preferences) in [
+            // Chosen in the settings just now; there when the device was lost; kept from another day.
+            (named(Some(NAME), Some(After::Chosen)), &usual),
+            (named(Some(NAME), Some(After::Loss)), &usual),
+            (named(None, None), &remembered),
+        ] {
+            let got = options.open_device(preferences).unwrap().adapter_name().to_owned();
+            assert_eq!(options.after, Some(After::AdapterGone { wanted: NAME.to_owned(), got }));
+            assert_eq!(options.gpu.adapter, None, "it is not asked for again after a loss");
+        }
+        let mut options = named(None, None);
+        options.open_device(&usual).unwrap();
+        assert_eq!(options.after, None);
+    }
+}

@@ -370,8 +370,9 @@ impl State {
     /// Stores keys and values so from now on, and loads the model anew where there is one.
     pub fn use_kv(&mut self, kv: Option<KvFormat>, backend: &mut dyn Backend) {
         self.kv = kv;
-        self.model_fell = !matches!(self.model, ModelState::None);
-        self.rise(backend);
+        if !matches!(self.model, ModelState::None) {
+            self.open_last(backend);
+        }
     }
 
     /// Asks the load to stop; that it has is told by an event.
@@ -454,9 +455,15 @@ impl State {
 
     /// A fault in the program took the model away: it is loaded again.
     fn rise(&mut self, backend: &mut dyn Backend) {
-        if std::mem::take(&mut self.model_fell)
-            && let Some(folder) = self.last_folder.clone()
-        {
+        if self.model_fell {
+            self.open_last(backend);
+        }
+    }
+
+    /// Opens the model that was opened last once more, in the same way.
+    fn open_last(&mut self, backend: &mut dyn Backend) {
+        self.model_fell = false;
+        if let Some(folder) = self.last_folder.clone() {
             let (recipe, text_only) = self.opened_as;
             self.open_model_as(&folder, recipe, text_only, backend);
         }
