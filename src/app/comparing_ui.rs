@@ -7,7 +7,7 @@ use egui::{Button, ComboBox, Frame, Id, Layout, Margin, Modal, RichText, ScrollA
 use super::cells_ui::{self, Thumbnails};
 use super::columns_ui::{self, Choices};
 use super::command::Command;
-use super::comparing::{Comparing, Filter, PAGE};
+use super::comparing::{Comparing, Filter, MOST_COLUMNS, PAGE};
 use super::costs::{plot_choice, plots_ui};
 use super::sorting::COMPARISONS;
 use super::style;
@@ -196,7 +196,8 @@ fn bar_ui(ui: &mut Ui, comparing: &mut Comparing, t: &Texts, commands: &mut Vec<
             .hint_text(t.comparison_title)
             .desired_width(220.0);
         style::named(ui.add(title), t.comparison_title);
-        if ui.button(t.add_column).clicked() {
+        let has_room = comparing.comparison.columns.len() < MOST_COLUMNS;
+        if ui.add_enabled(has_room, Button::new(t.add_column)).clicked() {
             comparing.comparison.columns.push(crate::compare::Fields::default());
             comparing.looking.collapsed.clear();
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::dialogs::Chosen;
 use crate::error::{Error, Result};
+use crate::model::clip::sort_frames;
 
 /// Endings of picture files.
 pub(super) const PICTURES: [&str; 9] = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "apng"];
@@ -67,7 +68,7 @@ pub(super) fn frames_of(folder: &Path) -> Result<Chosen> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| ends_with_one_of(path, &PICTURES))
         .collect();
-    files.sort_by_cached_key(|path| natural(&path.file_name().unwrap_or_default().to_string_lossy()));
+    sort_frames(&mut files);
     match files.len() {
         0 | 1 => Err(Error::new(DOING, "it has fewer than two pictures").at_path(folder)),
         n if n > MOST_FRAMES => {
@@ -80,21 +81,6 @@ pub(super) fn frames_of(folder: &Path) -> Result<Chosen> {
             Ok(Chosen::Frames(name.replace('/', "_"), files))
         }
     }
-}
-
-/// A name cut into (text, number) pieces, so that frame 10 comes after frame 9.
-fn natural(name: &str) -> Vec<(String, u64)> {
-    let mut pieces = Vec::new();
-    let mut rest = name;
-    while !rest.is_empty() {
-        let text_end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let (text, after) = rest.split_at(text_end);
-        let number_end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
-        let (number, after) = after.split_at(number_end);
-        pieces.push((text.to_owned(), number.parse().unwrap_or(u64::MAX)));
-        rest = after;
-    }
-    pieces
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::engine::{
 };
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, measure_read_bandwidth};
+use crate::model::clip::sort_frames;
 use crate::model::convert::{Progress, Stage};
 use crate::model::picture::check_file;
 use crate::model::preprocessor::TokenRange;
@@ -46,7 +47,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "FILE")]
     pub image: Vec<PathBuf>,
 
-    /// A clip: an animated GIF, WebP or PNG, or a folder of frames in the order of their names (repeat for more)
+    /// A clip: an animated GIF, WebP or PNG, or a folder of frames in the order of their names, frame 9 before frame 10 (repeat for more)
     #[arg(long, value_name = "FILE")]
     pub video: Vec<PathBuf>,
 
@@ -373,7 +374,7 @@ fn clip(path: &Path, fps: Option<f64>) -> Result<VideoSource> {
         .map(|entry| entry.map(|e| e.path()).map_err(|e| Error::new(doing, e).at_path(path)))
         .collect::<Result<_>>()?;
     frames.retain(|f| f.is_file() && !f.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')));
-    frames.sort();
+    sort_frames(&mut frames);
     Ok(VideoSource::Frames { frames: frames.into_iter().map(ImageSource::Path).collect(), fps })
 }
 

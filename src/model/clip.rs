@@ -23,6 +23,26 @@ pub const MAX_FRAMES: usize = 100_000;
 const MAX_ANIMATION_PIXELS: u64 = 12 << 30;
 const DOING: &str = "reading the clip";
 
+/// Puts the files of frames in order: by their names, numbers in names as numbers.
+pub fn sort_frames(files: &mut [PathBuf]) {
+    files.sort_by_cached_key(|path| natural(&path.file_name().unwrap_or_default().to_string_lossy()));
+}
+
+/// A name cut into (text, number) pieces, so that frame 10 comes after frame 9.
+fn natural(name: &str) -> Vec<(String, u64)> {
+    let mut pieces = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let text_end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (text, after) = rest.split_at(text_end);
+        let number_end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        let (number, after) = after.split_at(number_end);
+        pieces.push((text.to_owned(), number.parse().unwrap_or(u64::MAX)));
+        rest = after;
+    }
+    pieces
+}
+
 /// A clip whose frames are known to exist and to have one size.
 #[derive(Clone, Debug)]
 pub struct Clip {
