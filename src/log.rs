@@ -3,6 +3,8 @@
 //!
 //! Nothing here may hold what people write or show: `tracing` calls say what was done, to which file or tensor, and how long it took.
 
+mod rotating;
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io;
@@ -11,15 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::SystemTime;
 
-use file_rotate::compression::Compression;
-use file_rotate::suffix::AppendCount;
-use file_rotate::{ContentLimit, FileRotate};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt};
 
+use self::rotating::Rotating;
+use crate::bounded_memory;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The variable with what is said, as `tracing_subscriber::EnvFilter` reads it.
@@ -31,7 +32,7 @@ const IN_FILE: &str = "info,wgpu_hal=error,wgpu_core=error";
 /// The file in its folder; older ones are `ocelli.log.1` and so on.
 const FILE: &str = "ocelli.log";
 /// A file of this many bytes is put aside.
-const MOST_BYTES: usize = 1 << 20;
+const MOST_BYTES: u64 = 1 << 20;
 /// Files put aside, at most.
 const MOST_FILES: usize = 4;
 /// Bytes of a line, at most: a library's error may quote a whole file.
@@ -106,13 +107,9 @@ pub fn begin(folder: Option<&Path>) {
 }
 
 /// The file's folder, made if need be.
-fn open(folder: &Path) -> io::Result<FileRotate<AppendCount>> {
+fn open(folder: &Path) -> io::Result<Rotating> {
     std::fs::create_dir_all(folder)?;
-    let file = folder.join(FILE);
-    // FileRotate itself says nothing of a file that it cannot open.
-    std::fs::OpenOptions::new().create(true).append(true).open(&file)?;
-    let aside = AppendCount::new(MOST_FILES);
-    Ok(FileRotate::new(file, aside, ContentLimit::BytesSurpassed(MOST_BYTES), Compression::None, None))
+    Rotating::open(folder.join(FILE), MOST_BYTES, MOST_FILES)
 }
 
 /// Where the log of a window with this folder is.
@@ -122,7 +119,7 @@ pub fn folder_in(data: &Path) -> PathBuf {
 }
 
 /// A file that gets whole lines, none of them long.
-struct Lines(FileRotate<AppendCount>);
+struct Lines(Rotating);
 
 impl io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
@@ -178,6 +175,8 @@ pub fn note_panics() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
+            // A thread that may not have more memory would stand still in here, with what others wait for.
+            bounded_memory::lift();
             let at = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
             let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
             let text = format!("{} (at {at}, in the thread {thread})", message_of(info.payload()));
@@ -239,14 +238,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut lines = Lines(open(folder.path()).unwrap());
         let line = [b'x'; 1000];
-        for _ in 0..10 * MOST_BYTES / line.len() {
+        for _ in 0..10 * MOST_BYTES / line.len() as u64 {
             lines.write_all(&line).unwrap();
         }
-        lines.write_all(&vec![b'y'; MOST_BYTES]).unwrap();
+        lines.write_all(&vec![b'y'; MOST_BYTES as usize]).unwrap();
         let files = std::fs::read_dir(folder.path()).unwrap();
         let sizes: Vec<u64> = files.map(|file| file.unwrap().metadata().unwrap().len()).collect();
         assert_eq!(sizes.len(), 1 + MOST_FILES, "{sizes:?}");
-        assert!(sizes.iter().all(|&size| size < (MOST_BYTES + 2 * MOST_LINE) as u64), "{sizes:?}");
+        assert!(sizes.iter().all(|&size| size < MOST_BYTES + 2 * MOST_LINE as u64), "{sizes:?}");
     }
 
     // One test: incidents are the process's.

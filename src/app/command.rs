@@ -117,8 +117,8 @@ pub enum Command {
     UsePreset(usize),
     /// Take what Qwen recommends, for pictures or for text.
     UseRecommended(bool),
-    /// Open the window anew on the adapter of this name.
-    UseAdapter(String),
+    /// Open the window anew on the adapter of this full name, or on the best one.
+    UseAdapter(Option<String>),
     /// Store keys and values so, and load the model anew.
     UseKv(Option<KvFormat>),
     /// Forget this preset.

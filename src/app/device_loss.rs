@@ -16,9 +16,11 @@ use crate::chat::message::Role;
 use crate::chat::tree::MessageState;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::model::recipe::Recipe;
 
-/// What a window leaves for the next one, from one start of the program to the next.
-const LEFT_VARIABLE: &str = "OCELLI_AFTER_LOSS";
+/// What a window leaves for the next one, from one start of the program to the next: an argument, as a variable would be handed on to
+/// programs that this one starts.
+const LEFT_ARGUMENT: &str = "--after-loss=";
 /// For tests: what happens to the first window, and the variable that says when; see [`LoseWhen`].
 const VARIABLES: [(&str, What); 3] = [
     ("OCELLI_TEST_LOSE_DEVICE", What::Lose),
@@ -34,13 +36,17 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) struct Left {
     /// The model that was open or being opened.
     pub model: Option<PathBuf>,
-    /// There was a conversation on the screen.
-    pub has_chat: bool,
+    /// How it was asked for: its recipe, and for texts only?
+    pub opened_as: (Option<Recipe>, bool),
+    /// The conversation that was on the screen: when it was changed last, milliseconds since 1970.
+    pub chat: Option<i64>,
     /// Devices lost and panics caught until now.
     pub losses: u32,
     /// What a panic said that ended the window.
     pub panic: Option<String>,
-    /// The adapter that was chosen for the next window.
+    /// An adapter was chosen for the next window.
+    pub is_chosen: bool,
+    /// Its full name; `None`: the best one.
     pub adapter: Option<String>,
     /// The window was closed so that another opens.
     #[serde(skip)]
@@ -50,7 +56,19 @@ pub(super) struct Left {
 impl Left {
     /// What the program left for itself when it started anew.
     pub fn from_start() -> Option<Self> {
-        serde_json::from_str(&std::env::var(LEFT_VARIABLE).ok()?).ok()
+        let left = std::env::args_os()
+            .find_map(|argument| Some(argument.to_str()?.strip_prefix(LEFT_ARGUMENT)?.to_owned()));
+        serde_json::from_str(&left?).ok()
+    }
+
+    /// Notes what the window shows now.
+    pub fn see(&mut self, state: &State) {
+        if self.model != state.last_folder {
+            self.model.clone_from(&state.last_folder);
+        }
+        self.opened_as = state.opened_as();
+        let listed = state.list.iter().find(|listed| listed.id == state.chat.id);
+        self.chat = state.chat.is_kept.then(|| listed.map_or(0, |listed| listed.changed_ms));
     }
 }
 
@@ -96,7 +114,6 @@ pub(super) struct DeviceWatch {
     lose_when: Option<LoseWhen>,
     /// What a test does then.
     what: What,
-    chosen: Option<String>,
 }
 
 impl DeviceWatch {
@@ -110,7 +127,7 @@ impl DeviceWatch {
             Some((when, what))
         });
         let (lose_when, what) = (asked.map(|(when, _)| when), asked.map_or(What::Lose, |(_, what)| what));
-        Self { gpu, left, found: None, ready: None, lose_when, what, chosen: None }
+        Self { gpu, left, found: None, ready: None, lose_when, what }
     }
 
     /// The device.
@@ -118,9 +135,10 @@ impl DeviceWatch {
         &self.gpu
     }
 
-    /// The next window opens on this adapter, at once.
-    pub fn choose(&mut self, adapter: String) {
-        self.chosen = Some(adapter);
+    /// The next window opens on this adapter, or on the best one, at once.
+    pub fn choose(&mut self, adapter: Option<String>) {
+        let mut left = self.left.borrow_mut();
+        (left.adapter, left.is_chosen, left.opens_again) = (adapter, true, true);
     }
 
     /// Is there nothing to draw on any more?
@@ -128,16 +146,11 @@ impl DeviceWatch {
         self.gpu.is_lost()
     }
 
-    /// Notes what would have to be left now. True when the window is to close; `busy`: an answer may still end.
-    pub fn must_leave(&mut self, model: Option<&PathBuf>, has_chat: bool, busy: bool, now: Instant) -> bool {
+    /// Notes what would have to be left now. True when the window is to close; an answer under way may still end before.
+    pub fn must_leave(&mut self, state: &State, now: Instant) -> bool {
+        let busy = state.is_busy() && !state.device_lost;
         let mut left = self.left.borrow_mut();
-        if left.model.as_ref() != model {
-            left.model = model.cloned();
-        }
-        left.has_chat = has_chat;
-        if let Some(adapter) = self.chosen.take() {
-            (left.adapter, left.opens_again) = (Some(adapter), true);
-        }
+        left.see(state);
         if !self.gpu.is_lost() {
             return left.opens_again;
         }
@@ -170,7 +183,7 @@ impl DeviceWatch {
                 }
                 What::Choose => {
                     tracing::debug!("a test chooses an adapter");
-                    self.choose(self.gpu.adapter_name().to_owned());
+                    self.choose(Some(self.gpu.summary().full_name()));
                 }
                 What::Lose => {
                     tracing::debug!("a test loses the device");
@@ -191,9 +204,19 @@ pub(super) fn start_anew(left: &Left) -> Result<()> {
     const DOING: &str = "starting anew";
     let fail = |e: std::io::Error| Error::new(DOING, e).help("start the program again");
     let text = serde_json::to_string(left).map_err(|e| Error::new(DOING, e))?;
-    let mut command = Command::new(std::env::current_exe().map_err(fail)?);
-    command.args(std::env::args_os().skip(1)).env(LEFT_VARIABLE, text);
+    let mut command = Command::new(own_file(std::env::current_exe().map_err(fail)?));
+    let is_left = |argument: &std::ffi::OsString| {
+        argument.to_str().is_some_and(|argument| argument.starts_with(LEFT_ARGUMENT))
+    };
+    command.args(std::env::args_os().skip(1).filter(|argument| !is_left(argument)));
+    command.arg(format!("{LEFT_ARGUMENT}{text}"));
     start(&mut command).map_err(fail)
+}
+
+/// Linux says of a program whose file was replaced, as by an update, that it was deleted; the new one is in its place.
+fn own_file(file: PathBuf) -> PathBuf {
+    let replaced = file.to_str().and_then(|name| name.strip_suffix(" (deleted)")).map(PathBuf::from);
+    replaced.filter(|_| !file.exists()).unwrap_or(file)
 }
 
 #[cfg(all(unix, not(target_os = "macos")))]
@@ -205,4 +228,17 @@ fn start(command: &mut Command) -> std::io::Result<()> {
 #[cfg(not(all(unix, not(target_os = "macos"))))]
 fn start(command: &mut Command) -> std::io::Result<()> {
     command.spawn().map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_was_updated_is_started_from_where_it_was() {
+        let gone = PathBuf::from("/usr/bin/no-such-program (deleted)");
+        assert_eq!(own_file(gone), PathBuf::from("/usr/bin/no-such-program"));
+        let own = std::env::current_exe().unwrap();
+        assert_eq!(own_file(own.clone()), own);
+    }
 }

@@ -15,6 +15,8 @@ use crate::diagnostics;
 
 /// Settings and preferences that have changed are kept this long after.
 const KEEP_AFTER: Duration = Duration::from_millis(700);
+/// Bytes of a text that was not sent that are kept, at most.
+const MOST_UNSENT_BYTES: usize = 1 << 20;
 
 impl WindowApp {
     /// Hands the history what there is for it to do.
@@ -29,9 +31,10 @@ impl WindowApp {
         if self.preferences == self.kept_preferences {
             return;
         }
+        let before = self.kept_preferences.to_text();
         self.kept_preferences.clone_from(&self.preferences);
         if let Some(path) = self.places.preferences.clone() {
-            self.store.send(Job::WritePreferences { path, text: self.preferences.to_text() });
+            self.store.send(Job::WritePreferences { path, before, text: self.preferences.to_text() });
         }
     }
 
@@ -45,7 +48,9 @@ impl WindowApp {
         self.preferences.zoom = ctx.zoom_factor();
         self.preferences.settings.clone_from(&self.state.usual_settings);
         self.preferences.servers.clone_from(&self.state.elsewhere.servers);
-        let unsent = self.state.unsent_text();
+        // One that is too long for the file would cost all of it.
+        let unsent = Some(self.state.unsent_text()).filter(|text| text.len() <= MOST_UNSENT_BYTES);
+        let unsent = unsent.unwrap_or_default();
         if self.preferences.unsent != unsent {
             self.preferences.unsent = unsent.to_owned();
         }
@@ -119,8 +124,8 @@ impl WindowApp {
     }
 
     /// Opens the window anew on another adapter: answers under way end with what has come of them.
-    pub(super) fn use_adapter(&mut self, ctx: &Context, name: String) {
-        self.preferences.adapter = Some(name.clone());
+    pub(super) fn use_adapter(&mut self, ctx: &Context, name: Option<String>) {
+        self.preferences.adapter.clone_from(&name);
         if let Some(watch) = &mut self.watch {
             watch.choose(name);
             ctx.request_repaint();
@@ -150,9 +155,7 @@ impl WindowApp {
         if let Some(rest) = watch.lose_if_asked(state, now) {
             ctx.request_repaint_after(rest);
         }
-        let (model, has_chat) = (state.last_folder.as_ref(), state.chat.is_kept);
-        let busy = state.is_busy() && !state.device_lost;
-        if watch.must_leave(model, has_chat, busy, now) {
+        if watch.must_leave(state, now) {
             self.state.keep_settings();
             self.send_jobs();
             ctx.send_viewport_cmd(ViewportCommand::Close);

@@ -1,30 +1,59 @@
 //! Room `app`: draws what of this machine is chosen in the settings: the adapter, and how keys and values are stored.
 
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+
 use egui::{ComboBox, Ui};
-use poll_promise::Promise;
 
 use super::command::Command;
 use super::texts::{Texts, fill};
 use crate::gpu::{AdapterSummary, list_adapters};
+use crate::log;
 use crate::model::kv_cache::KvFormat;
 
 /// The adapters of this machine, once asked for.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct MachineView {
-    adapters: Option<Promise<Vec<AdapterSummary>>>,
+    adapters: Adapters,
 }
 
-impl std::fmt::Debug for MachineView {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MachineView")
+#[derive(Debug, Default)]
+enum Adapters {
+    #[default]
+    NotAsked,
+    Asked(Receiver<Vec<AdapterSummary>>),
+    Known(Vec<AdapterSummary>),
+}
+
+impl Adapters {
+    /// Those there are, when they are known. Asking the drivers takes a moment, so it is done when somebody wants to know, and on a
+    /// thread.
+    fn wanted(&mut self) -> Option<&[AdapterSummary]> {
+        match self {
+            Self::NotAsked => {
+                let (sender, receiver) = channel();
+                let ask = move || {
+                    let all = log::catching("listing the adapters", list_adapters);
+                    let _ = sender.send(all.unwrap_or_default());
+                };
+                let asked = std::thread::Builder::new().name("adapters".into()).spawn(ask);
+                *self = asked.map_or(Self::Known(Vec::new()), |_| Self::Asked(receiver));
+            }
+            Self::Asked(receiver) => match receiver.try_recv() {
+                Ok(all) => *self = Self::Known(all),
+                Err(TryRecvError::Disconnected) => *self = Self::Known(Vec::new()),
+                Err(TryRecvError::Empty) => {}
+            },
+            Self::Known(_) => {}
+        }
+        if let Self::Known(all) = self { Some(all) } else { None }
     }
 }
 
-/// `adapter`: the one in use; `kv`: how keys and values are to be stored, `None`: as the model's recipe has it.
+/// `adapter`: the full name of the one in use; `chosen`: the one that was chosen, `None`: the best one; `kv`: how keys and values are to be stored, `None`: as the model's recipe has it.
 pub(super) fn machine_ui(
     ui: &mut Ui,
     view: &mut MachineView,
-    adapter: &str,
+    (adapter, chosen): (&str, Option<&str>),
     kv: Option<KvFormat>,
     t: &Texts,
     commands: &mut Vec<Command>,
@@ -34,16 +63,17 @@ pub(super) fn machine_ui(
     let shown =
         ComboBox::from_id_salt("adapter").selected_text(adapter).width(ui.available_width()).truncate();
     let shown = shown.show_ui(ui, |ui| {
-        // Asking the drivers takes a moment, so it is done when somebody wants to know, and on a thread.
-        let asked = view.adapters.get_or_insert_with(|| Promise::spawn_thread("adapters", list_adapters));
-        let Some(all) = asked.ready() else {
+        let Some(all) = view.adapters.wanted() else {
             ui.spinner();
             return;
         };
-        for summary in all {
-            let name = format!("{} ({}, {})", summary.name, summary.kind, summary.backend);
-            if ui.selectable_label(summary.name == adapter, name).clicked() && summary.name != adapter {
-                commands.push(Command::UseAdapter(summary.name.clone()));
+        if ui.selectable_label(chosen.is_none(), t.best_adapter).clicked() && chosen.is_some() {
+            commands.push(Command::UseAdapter(None));
+        }
+        for name in all.iter().map(AdapterSummary::full_name) {
+            let is_chosen = chosen.is_some() && name == adapter;
+            if ui.selectable_label(is_chosen, &name).clicked() && !is_chosen {
+                commands.push(Command::UseAdapter(Some(name)));
             }
         }
     });

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use eframe::egui_wgpu::{WgpuConfiguration, WgpuSetup, WgpuSetupExisting};
 use egui::ViewportBuilder;
@@ -43,8 +43,10 @@ pub struct WindowOptions {
     pub files: Vec<PathBuf>,
     /// The folder of conversations and preferences; `None`: the system's place for them.
     pub data: Option<PathBuf>,
-    /// Show the conversation that was changed last, not an empty one.
-    pub show_newest: bool,
+    /// Show the conversation that was changed then, milliseconds since 1970, or the one changed last where none was; `None`: an empty one.
+    pub show_changed_at: Option<i64>,
+    /// How `model` is asked for: its recipe, and for texts only; `None`: as all are.
+    pub model_as: Option<(Option<Recipe>, bool)>,
     /// What happened to the window before this one.
     pub after: Option<After>,
     /// The recipe for hub checkpoints; `None`: the engine's choice.
@@ -151,6 +153,7 @@ pub fn run(options: &WindowOptions) -> Result<()> {
         }
         match &left.adapter {
             Some(name) => tracing::info!("opening the window on {name}"),
+            None if left.is_chosen => tracing::info!("opening the window on the best adapter"),
             None => tracing::warn!("the device was lost; opening the window on a new one"),
         }
         options.go_on_from(&left);
@@ -161,17 +164,18 @@ impl WindowOptions {
     fn go_on_from(&mut self, left: &Left) {
         if let Some(model) = &left.model {
             self.model = Some(model.clone());
+            self.model_as = Some(left.opened_as);
         }
-        self.show_newest = left.has_chat;
+        self.show_changed_at = left.chat;
         // They have been opened.
         self.files.clear();
-        if let Some(adapter) = &left.adapter {
-            self.gpu.adapter = Some(adapter.clone());
+        if left.is_chosen {
+            self.gpu.adapter.clone_from(&left.adapter);
         }
-        self.after = match (&left.panic, &left.adapter) {
+        self.after = match (&left.panic, left.is_chosen) {
             (Some(why), _) => Some(After::Panic(why.clone())),
-            (None, Some(_)) => Some(After::Chosen),
-            (None, None) => Some(After::Loss),
+            (None, true) => Some(After::Chosen),
+            (None, false) => Some(After::Loss),
         };
     }
 
@@ -193,8 +197,15 @@ impl WindowOptions {
     }
 }
 
-/// A window that lost its device or panicked this often in one run of the program stays closed.
+/// A window that lost its device or panicked this often, one time soon after the other, stays closed.
 const MOST_LOSSES: u32 = 5;
+/// A window that lived as long has made good for those before it: a computer that sleeps every day may lose its device each time.
+const LONG_ENOUGH: Duration = Duration::from_mins(5);
+
+/// Losses in a row, with that of a window that was opened then.
+fn one_more(losses: u32, opened: Instant) -> u32 {
+    if opened.elapsed() >= LONG_ENOUGH { 1 } else { losses + 1 }
+}
 
 /// The window as it was left, or as it is at first.
 fn viewport(preferences: &Preferences) -> Result<ViewportBuilder> {
@@ -223,7 +234,7 @@ fn run_once(
     const DOING: &str = "opening the window";
     let start = Instant::now();
     let mut options = options.clone();
-    let preferences = places.preferences.as_deref().map(Preferences::read).unwrap_or_default();
+    let (preferences, unread) = places.preferences.as_deref().map(Preferences::read).unwrap_or_default();
     let gpu = options.open_device(&preferences)?;
     tracing::info!("Ocelli {} on {}", env!("CARGO_PKG_VERSION"), gpu.adapter_name());
     calibration::apply_remembered(&gpu);
@@ -260,7 +271,7 @@ fn run_once(
                 let ctx = creation.egui_ctx.clone();
                 let engine = Engine::start(gpu, Arc::new(move || ctx.request_repaint_after(WAKE_DELAY)))?;
                 let mut state = State::new(options.context, options.recipe);
-                state.text_only = options.text_only;
+                (state.text_only, state.first_as) = (options.text_only, options.model_as);
                 let chosen = preferences.kv.as_deref().and_then(|name| name.parse().ok());
                 state.kv = options.kv.or(chosen);
                 state.memory_limit_bytes = options.memory_limit_bytes;
@@ -276,7 +287,10 @@ fn run_once(
                 app.watch = Some(watch);
                 app.opened = opened;
                 app.open_given(options.files, options.model);
-                app.state.show_newest = options.show_newest;
+                app.state.show_changed_at = options.show_changed_at;
+                if let Some(error) = unread {
+                    app.state.report(&error);
+                }
                 let words =
                     options.after.as_ref().and_then(|after| words_after(after, texts(&creation.egui_ctx)));
                 if let Some((text, is_error)) = words {
@@ -291,14 +305,14 @@ fn run_once(
         // egui_wgpu panics when the device is lost while it draws.
         Err(_) if device.find_out_if_lost() => {
             tracing::warn!("the device was lost while a frame was drawn; starting anew");
-            let losses = losses + 1;
+            let losses = one_more(losses, start);
             return Ok(Some(Left { losses, opens_again: false, ..left.take() }));
         }
         // The window's state is in the history and in the preferences: dropping it has written them.
         Err(panic) => {
             let error = log::panicked("drawing the window", &*panic);
             tracing::error!("{error}; starting anew");
-            let losses = losses + 1;
+            let losses = one_more(losses, start);
             let panic = Some(error.to_string());
             return Ok(Some(Left { losses, panic, opens_again: false, ..left.take() }));
         }
@@ -311,7 +325,7 @@ fn run_once(
         e => with_library_help(Error::new(DOING, e)),
     })?;
     let left = left.take();
-    let losses = losses + u32::from(left.adapter.is_none());
+    let losses = if left.is_chosen { losses } else { one_more(losses, start) };
     Ok(left.opens_again.then_some(Left { losses, ..left }))
 }
 
@@ -354,7 +368,8 @@ mod tests {
             model: None,
             files: Vec::new(),
             data: None,
-            show_newest: false,
+            show_changed_at: None,
+            model_as: None,
             after,
             recipe: None,
             context: 2048,

@@ -9,6 +9,7 @@ use super::settings::Settings;
 use super::texts::Language;
 use crate::bounded;
 use crate::costs::colour::Metric;
+use crate::error::Error;
 use crate::remote::Server;
 
 /// Bytes of the file that are read, at most: a question that was typed and not sent is in it too.
@@ -108,21 +109,35 @@ impl Default for Preferences {
 }
 
 impl Preferences {
-    /// Reads the file. One that is not there or cannot be read gives the usual ones; a part that is wrong is left out.
+    /// Reads the file. One that is not there gives the usual ones; a part that is wrong is left out. One that cannot be read gives the
+    /// usual ones, too, and what is to be told of it: it is set aside, since those would be written over it.
     #[must_use]
-    pub fn read(path: &Path) -> Self {
-        let Ok(text) = bounded::file(path, MOST_BYTES).and_then(bounded::text) else {
-            return Self::default();
+    pub fn read(path: &Path) -> (Self, Option<Error>) {
+        const DOING: &str = "reading the preferences";
+        let read = bounded::file(path, MOST_BYTES).and_then(bounded::text);
+        let why = match read {
+            Ok(text) => match Self::from_text(&text) {
+                Some(preferences) => return (preferences, None),
+                None => "it is not JSON, or not as this program writes it".to_owned(),
+            },
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return (Self::default(), None),
+            Err(e) => e.to_string(),
         };
-        Self::from_text(&text)
+        let aside = path.with_extension("json.unreadable");
+        let help = match std::fs::rename(path, &aside) {
+            Ok(()) => format!("the usual ones are taken; the file is now {}", aside.display()),
+            Err(e) => format!("the usual ones are taken, and the file could not be set aside ({e})"),
+        };
+        (Self::default(), Some(Error::new(DOING, why).at_path(path).help(help)))
     }
 
-    fn from_text(text: &str) -> Self {
+    /// `None`: it is no JSON object.
+    fn from_text(text: &str) -> Option<Self> {
         let usual = Self::default();
         let Ok(serde_json::Value::Object(given)) = bounded::json(text.as_bytes(), MOST_VALUES) else {
-            return usual;
+            return None;
         };
-        let Ok(serde_json::Value::Object(mut whole)) = serde_json::to_value(&usual) else { return usual };
+        let Ok(serde_json::Value::Object(mut whole)) = serde_json::to_value(&usual) else { return None };
         for (key, value) in given {
             if !whole.contains_key(&key) || !is_of_numbers_that_are(&value) {
                 continue;
@@ -141,7 +156,7 @@ impl Preferences {
             window.size.iter().all(|side| sane(*side, 20_000.0) && *side >= 200.0)
                 && window.position.is_none_or(|at| at.iter().all(|v| sane(*v, 50_000.0)))
         });
-        read
+        Some(read)
     }
 
     /// The file's content.
@@ -186,7 +201,7 @@ fn is_of_numbers_that_are(value: &serde_json::Value) -> bool {
 /// The preferences in a text as they are written again. A door for `fuzz/`.
 #[must_use]
 pub fn reread_preferences(text: &str) -> String {
-    Preferences::from_text(text).to_text()
+    Preferences::from_text(text).unwrap_or_default().to_text()
 }
 
 /// The system's language, as far as the window speaks it.
@@ -206,17 +221,32 @@ mod tests {
     fn what_is_written_is_read_and_a_wrong_part_costs_only_itself() {
         let mut preferences = Preferences { theme: "dark".into(), zoom: 1.5, ..Preferences::default() };
         preferences.presets.push(Preset { name: "Mine".into(), settings: Settings::default() });
-        assert_eq!(Preferences::from_text(&preferences.to_text()), preferences);
+        assert_eq!(Preferences::from_text(&preferences.to_text()), Some(preferences));
         let text = r#"{"theme": "light", "zoom": "wide", "presets": 7, "history_open": false}"#;
-        let read = Preferences::from_text(text);
+        let read = Preferences::from_text(text).unwrap();
         assert_eq!(
             read,
             Preferences { theme: "light".into(), history_open: false, ..Preferences::default() }
         );
-        assert_eq!(Preferences::from_text("nonsense"), Preferences::default());
+        assert_eq!(Preferences::from_text("nonsense"), None);
         let far =
             r#"{"zoom": 1e9, "window": {"position": [1e30, 0], "size": [800, 600], "maximized": false}}"#;
-        let read = Preferences::from_text(far);
+        let read = Preferences::from_text(far).unwrap();
         assert!((read.zoom - 4.0).abs() < 1e-6 && read.window.is_none());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_set_aside_and_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("preferences.json");
+        assert_eq!(Preferences::read(&path), (Preferences::default(), None));
+        let mine = r#"{"theme": "dark", "presets": [{"name": "by hand",}]}"#;
+        std::fs::write(&path, mine).unwrap();
+        let (read, error) = Preferences::read(&path);
+        assert_eq!(read, Preferences::default());
+        let aside = folder.path().join("preferences.json.unreadable");
+        assert!(error.unwrap().to_string().contains(&*aside.to_string_lossy()));
+        assert_eq!(std::fs::read_to_string(aside).unwrap(), mine);
+        assert!(!path.exists());
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn settings_ui(
     ui.separator();
     appearance_ui(ui, preferences, t, commands);
     ui.separator();
-    machine_ui(ui, &mut view.machine, adapter, kv, t, commands);
+    machine_ui(ui, &mut view.machine, (adapter, preferences.adapter.as_deref()), kv, t, commands);
 }
 
 fn sampling_ui(ui: &mut Ui, settings: &mut Settings, t: &Texts) {

@@ -154,8 +154,11 @@ pub struct State {
     pub(super) jobs: Vec<Job>,
     /// A message to bring into sight.
     pub(super) bring_into_sight: Option<MessageId>,
-    /// The conversation changed last is to be shown as soon as there is a list.
-    pub(super) show_newest: bool,
+    /// As soon as there is a list, the conversation that was changed then is to be shown, milliseconds since 1970, or the one changed
+    /// last where there is none.
+    pub(super) show_changed_at: Option<i64>,
+    /// How the first model is asked for, where it is otherwise than others.
+    pub(super) first_as: Option<(Option<Recipe>, bool)>,
     /// The model is gone because the device is.
     pub device_lost: bool,
     /// The model went with a fault in the program, and is to be loaded again.
@@ -217,7 +220,8 @@ impl State {
             preview: None,
             jobs: Vec::new(),
             bring_into_sight: None,
-            show_newest: false,
+            show_changed_at: None,
+            first_as: None,
             device_lost: false,
             model_fell: false,
             opened_as: (None, false),
@@ -328,7 +332,13 @@ impl State {
 
     /// Loads a model in place of the one there is. The conversation stays.
     pub fn open_model(&mut self, folder: &Path, backend: &mut dyn Backend) {
-        self.open_model_as(folder, self.recipe, self.text_only, backend);
+        let (recipe, text_only) = self.first_as.take().unwrap_or((self.recipe, self.text_only));
+        self.open_model_as(folder, recipe, text_only, backend);
+    }
+
+    /// How the model was asked for: its recipe, and for texts only?
+    pub(super) fn opened_as(&self) -> (Option<Recipe>, bool) {
+        self.opened_as
     }
 
     /// [`State::open_model`] with this recipe, and perhaps without its vision tower.

@@ -584,6 +584,7 @@ texts! {
     this_machine: "This machine", "Dieser Rechner";
     adapter_and_memory: "Adapter and memory", "Adapter und Speicher";
     adapter: "Graphics adapter", "Grafikadapter";
+    best_adapter: "The best one", "Der beste";
     adapter_hint: "What draws the window and runs the model. Choosing another opens the window anew; nothing is lost.", "Zeichnet das Fenster und rechnet das Modell. Ein anderer öffnet das Fenster neu; nichts geht verloren.";
     adapter_gone: "The adapter {wanted} cannot be used now. The window runs on {got}.", "Der Adapter {wanted} ist gerade nicht zu gebrauchen. Das Fenster läuft auf {got}.";
     kv_cache: "KV cache", "KV-Cache";

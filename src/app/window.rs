@@ -451,7 +451,9 @@ impl WindowApp {
                 ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
                     let (preferences, view) = (&mut self.preferences, &mut self.settings_view);
                     let before = self.state.chat.settings.clone();
-                    let adapter = &self.adapter;
+                    let watch = self.watch.as_ref();
+                    let adapter = watch.map(|watch| watch.gpu().summary().full_name());
+                    let adapter = adapter.as_deref().unwrap_or(&self.adapter);
                     settings_ui::settings_ui(ui, &mut self.state, preferences, view, adapter, commands);
                     if before != self.state.chat.settings {
                         self.state.settings_touched = true;

@@ -55,6 +55,9 @@ pub struct Cli {
     /// Folder for the window's conversations and preferences instead of the system's place for them
     #[arg(long, value_name = "FOLDER", env = "OCELLI_DATA", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub data: Option<PathBuf>,
+    /// The program's own: what the window before this one has left
+    #[arg(long, hide = true, value_name = "TEXT")]
+    pub after_loss: Option<String>,
 }
 
 /// The subcommands.
@@ -221,7 +224,8 @@ pub fn run(cli: &Cli) -> Result<()> {
             },
             files: cli.files.iter().map(|file| existing(file)).collect::<Result<_>>()?,
             data: cli.data().map(PathBuf::from),
-            show_newest: false,
+            show_changed_at: None,
+            model_as: None,
             after: None,
             recipe: cli.window.recipe,
             context: cli.window.load_options()?.context,

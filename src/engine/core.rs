@@ -98,7 +98,11 @@ impl Core {
             });
             match turned {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => self.fail_all(&error),
+                Ok(Err(error)) => {
+                    if let Err(panic) = log::catching("answering", || self.fail_all(&error)) {
+                        self.fall(&panic);
+                    }
+                }
                 Err(panic) => self.fall(&panic),
             }
         }

@@ -33,7 +33,7 @@ pub struct GpuOptions {
 }
 
 /// An adapter as `ocelli devices` lists it.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct AdapterSummary {
     /// Its number in the list.
     pub index: usize,
@@ -43,6 +43,8 @@ pub struct AdapterSummary {
     pub backend: String,
     /// Discrete, integrated, software.
     pub kind: String,
+    /// How many adapters of this name, kind and backend come before it.
+    pub twin: usize,
     /// Driver and version.
     pub driver: String,
     /// Largest storage binding, bytes.
@@ -65,6 +67,28 @@ impl AdapterSummary {
     pub fn is_software(&self) -> bool {
         self.kind == SOFTWARE
     }
+
+    /// The name with what tells it from others of that name: a card may be there by Vulkan and by DX12, or twice.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        let twin = if self.twin > 0 { format!(" #{}", self.twin + 1) } else { String::new() };
+        format!("{} ({}, {}){twin}", self.name, self.kind, self.backend)
+    }
+}
+
+/// The adapter that is meant: a number, a name in full, or a part of one.
+fn find(all: &[AdapterSummary], wanted: &str) -> Option<usize> {
+    if let Some(index) = wanted.parse().ok().filter(|&i| i < all.len()) {
+        return Some(index);
+    }
+    let wanted = wanted.to_lowercase();
+    let fits: [fn(&AdapterSummary, &str) -> bool; 4] = [
+        |a, wanted| a.full_name().to_lowercase() == wanted,
+        |a, wanted| a.name.to_lowercase() == wanted,
+        |a, wanted| a.name.to_lowercase().contains(wanted),
+        |a, wanted| a.full_name().to_lowercase().contains(wanted),
+    ];
+    fits.iter().find_map(|fits| all.iter().position(|a| fits(a, &wanted)))
 }
 
 const SOFTWARE: &str = "software";
@@ -93,6 +117,7 @@ fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
         index,
         name: info.name,
         backend: info.backend.to_string(),
+        twin: 0,
         kind: match info.device_type {
             wgpu::DeviceType::DiscreteGpu => "discrete",
             wgpu::DeviceType::IntegratedGpu => "integrated",
@@ -114,7 +139,22 @@ fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
 /// All adapters of this machine, best first.
 #[must_use]
 pub fn list_adapters() -> Vec<AdapterSummary> {
-    adapters(&instance()).iter().enumerate().map(|(i, a)| summary(i, a)).collect()
+    summaries(&adapters(&instance()))
+}
+
+fn summaries(adapters: &[wgpu::Adapter]) -> Vec<AdapterSummary> {
+    let mut all: Vec<AdapterSummary> = adapters.iter().enumerate().map(|(i, a)| summary(i, a)).collect();
+    number_twins(&mut all);
+    all
+}
+
+fn number_twins(all: &mut [AdapterSummary]) {
+    let mut seen = std::collections::HashMap::new();
+    for summary in all {
+        let count: &mut usize = seen.entry(summary.full_name()).or_default();
+        summary.twin = *count;
+        *count += 1;
+    }
 }
 
 /// One open device and its queue, shared by the window and the engine. Cloning shares it.
@@ -205,12 +245,10 @@ impl Gpu {
         let doing = OPENING;
         let instance = instance();
         let all = adapters(&instance);
+        let mut summaries = summaries(&all);
         let index = match &options.adapter {
             None => (!all.is_empty()).then_some(0),
-            Some(wanted) => wanted.parse().ok().filter(|&i| i < all.len()).or_else(|| {
-                let wanted = wanted.to_lowercase();
-                all.iter().position(|a| a.get_info().name.to_lowercase().contains(&wanted))
-            }),
+            Some(wanted) => find(&summaries, wanted),
         };
         let Some((index, adapter)) = index.and_then(|i| all.get(i).map(|a| (i, a.clone()))) else {
             return Err(match &options.adapter {
@@ -221,7 +259,7 @@ impl Gpu {
                     .help("install your card's Vulkan driver, or Mesa's software device: apt install mesa-vulkan-drivers"),
             });
         };
-        let summary = summary(index, &adapter);
+        let summary = summaries.swap_remove(index);
         let limits = adapter.limits();
         check_limits(&limits).map_err(|e| e.at(&summary.name))?;
         let wanted = wgpu::Features::SUBGROUP
@@ -548,5 +586,29 @@ mod tests {
             let error = check_limits(&limits).unwrap_err().to_string();
             assert!(error.contains(wanted) && error.contains("--adapter"), "{error}");
         }
+    }
+
+    #[test]
+    fn adapters_of_one_name_are_told_apart_and_a_part_of_a_name_is_enough() {
+        let named = |(index, &(name, backend)): (usize, &(&str, &str))| AdapterSummary {
+            index,
+            name: name.into(),
+            backend: backend.into(),
+            kind: "discrete".into(),
+            ..AdapterSummary::default()
+        };
+        let names =
+            [("RTX 4070 Ti", "vulkan"), ("RTX 4070", "vulkan"), ("RTX 4070", "dx12"), ("RTX 4070", "vulkan")];
+        let mut all: Vec<AdapterSummary> = names.iter().enumerate().map(named).collect();
+        number_twins(&mut all);
+        for summary in &all {
+            assert_eq!(find(&all, &summary.full_name()), Some(summary.index), "{}", summary.full_name());
+        }
+        let wanted =
+            [("2", 2), ("rtx 4070", 1), ("4070 t", 0), ("RTX", 0), ("dx12", 2), ("(discrete, vulkan) #2", 3)];
+        for (wanted, index) in wanted {
+            assert_eq!(find(&all, wanted), Some(index), "{wanted}");
+        }
+        assert_eq!(find(&all, "Radeon"), None);
     }
 }

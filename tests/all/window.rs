@@ -707,9 +707,9 @@ fn preferences_outlive_the_window() {
         let mut window = Window::open_in(folder.path()).with_model();
         window.press(Modifiers::COMMAND, Key::Comma);
         window.click("Dark");
-        window.wait_until(|_| Preferences::read(&file).theme == "dark");
+        window.wait_until(|_| Preferences::read(&file).0.theme == "dark");
     }
-    let read = Preferences::read(&file);
+    let (read, _) = Preferences::read(&file);
     assert!(read.settings_open);
     let window = Window::open_with(Places::default(), read);
     assert!(window.harness.ctx.global_style().visuals.dark_mode);

@@ -216,7 +216,8 @@ impl State {
         if self.cannot_send().is_none() {
             let typed = std::mem::replace(&mut self.chat.draft.text, question);
             self.send_draft(true, backend, now);
-            if self.chat.draft.pictures.is_empty() {
+            // Also where nothing was sent: what a person typed is worth more than a sample's question.
+            if self.chat.draft.pictures.is_empty() || !typed.is_empty() {
                 self.chat.draft.text = typed;
             }
         }

@@ -259,11 +259,13 @@ impl State {
         match event {
             Event::Listed(list) => {
                 self.list = list;
-                let newest = self.list.iter().max_by_key(|conversation| conversation.changed_ms);
-                if let Some(newest) = newest.map(|conversation| conversation.id)
-                    && std::mem::take(&mut self.show_newest)
-                {
-                    self.open_chat(newest, None);
+                if let Some(changed_ms) = self.show_changed_at.filter(|_| !self.list.is_empty()) {
+                    self.show_changed_at = None;
+                    let that = self.list.iter().find(|conversation| conversation.changed_ms == changed_ms);
+                    let newest = self.list.iter().max_by_key(|conversation| conversation.changed_ms);
+                    if let Some(id) = that.or(newest).map(|conversation| conversation.id) {
+                        self.open_chat(id, None);
+                    }
                 }
             }
             Event::Opened { conversation, tree, settings } => self.opened(conversation, tree, &settings),

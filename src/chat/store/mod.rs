@@ -6,6 +6,7 @@
 //! and goes on using these numbers: whatever comes out has them, and not the database's, where there are any.
 
 mod ids;
+mod shared_file;
 mod worker;
 
 use std::fmt;
@@ -139,11 +140,14 @@ pub enum Job {
     DeleteMessages(Vec<MessageId>),
     /// Has deleted messages back.
     RestoreMessages(Vec<MessageId>),
-    /// Writes a file of preferences as a whole. A newer one for the same path replaces one that still waits.
+    /// Writes a file of preferences, a JSON object. What this window has not changed stays as another may have written it. A newer
+    /// one for the same path replaces one that still waits.
     WritePreferences {
         /// The file.
         path: PathBuf,
-        /// All of its text.
+        /// All of its text as this window knew it.
+        before: String,
+        /// All of its text as it is to be.
         text: String,
     },
     /// Says when every change of conversations before it is in the database. The sender is dropped unused when the

@@ -273,7 +273,7 @@ fn files_are_written_whole_and_read_back() {
     let store = Store::start(None, Arc::new(|| {})).unwrap();
     let path = folder.path().join("deep/preferences.json");
     for text in ["old", "new"] {
-        store.send(Job::WritePreferences { path: path.clone(), text: text.into() });
+        store.send(Job::WritePreferences { path: path.clone(), before: String::new(), text: text.into() });
     }
     create(&store);
     add(&store, 1, None, "exported");
@@ -291,7 +291,7 @@ fn files_are_written_whole_and_read_back() {
     // A folder is in the way: it waits, and the conversations do not.
     let blocked = folder.path().join("blocked");
     std::fs::create_dir(&blocked).unwrap();
-    store.send(Job::WritePreferences { path: blocked.clone(), text: "late".into() });
+    store.send(Job::WritePreferences { path: blocked.clone(), before: String::new(), text: "late".into() });
     until(&store, |e| matches!(e, Event::SavingFails(_)));
     add(&store, 2, Some(1), "on time");
     barrier(&store);

@@ -13,7 +13,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::ids::Ids;
+use super::shared_file::merged;
 use super::{Event, FIRST_LOCAL_ID, FileToKeep, Job};
+use crate::bounded;
 use crate::chat::history::{ConversationId, History, NewAttachment, NewMessage, now_ms};
 use crate::chat::transfer::{self, disk_error, write_whole};
 use crate::chat::tree::{Attachment, Entry, MessageId, MessageState, Tree};
@@ -113,7 +115,8 @@ struct Worker {
     ids: Ids,
     /// Changes of conversations, and barriers.
     queue: VecDeque<Job>,
-    preferences: BTreeMap<PathBuf, String>,
+    /// As they were, and as they are to be.
+    preferences: BTreeMap<PathBuf, (String, String)>,
     /// The window knows that saving fails.
     in_trouble: bool,
     list_changed: bool,
@@ -175,8 +178,11 @@ impl Worker {
 
     fn take(&mut self, job: Job) {
         match job {
-            Job::WritePreferences { path, text } => {
-                self.preferences.insert(path, text);
+            Job::WritePreferences { path, before, text } => {
+                // Of one that still waits, nothing is in the file yet.
+                let waits = self.preferences.remove(&path);
+                let before = waits.map_or(before, |(before, _)| before);
+                self.preferences.insert(path, (before, text));
             }
             Job::Open(_)
             | Job::File(_)
@@ -223,7 +229,7 @@ impl Worker {
                 }
             }
         }
-        self.preferences.retain(|path, text| match write_preferences(path, text) {
+        self.preferences.retain(|path, (before, text)| match write_preferences(path, before, text) {
             Ok(()) => false,
             Err(error) => {
                 trouble.get_or_insert(error);
@@ -531,8 +537,13 @@ fn attachment_of(file: &FileToKeep) -> Attachment {
     Attachment { kind: file.kind, name: file.name.clone(), hash: Sha256::digest(&file.bytes).into() }
 }
 
-fn write_preferences(path: &Path, text: &str) -> Result<()> {
+/// Bytes of the file, at most.
+const MOST_PREFERENCES_BYTES: u64 = 16 << 20;
+
+fn write_preferences(path: &Path, before: &str, text: &str) -> Result<()> {
     const DOING: &str = "saving the preferences";
+    let there = bounded::file(path, MOST_PREFERENCES_BYTES).and_then(bounded::text).unwrap_or_default();
+    let text = merged(before, text, &there);
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|e| disk_error(DOING, folder, &e))?;
     }
