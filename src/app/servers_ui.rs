@@ -316,19 +316,6 @@ fn model_ui(
     let shown = if chosen.model.trim().is_empty() { t.choose_server_model } else { chosen.model.as_str() };
     let combo = ComboBox::from_id_salt("server's model").selected_text(shown).width(width).truncate();
     let combo = combo.close_behavior(PopupCloseBehavior::CloseOnClickOutside).show_ui(ui, |ui| {
-        match elsewhere.lists.get(&server.base_url) {
-            Some(ModelList::Asked(_)) => {
-                ui.weak(t.listing_models);
-            }
-            Some(ModelList::Failed(error)) => {
-                ui.set_max_width(width.max(220.0));
-                error_ui(ui, &error.to_string());
-            }
-            Some(ModelList::There(listed)) if listed.models.is_empty() => {
-                ui.weak(t.no_models_listed);
-            }
-            Some(ModelList::There(_)) | None => {}
-        }
         for model in &server.models {
             if ui.selectable_label(*model == chosen.model, model).clicked() {
                 chosen.model.clone_from(model);
@@ -344,6 +331,20 @@ fn model_ui(
                 typed.trim().clone_into(&mut chosen.model);
                 ui.close();
             }
+        }
+        // Below, so that what can be clicked stays where it is when the list comes.
+        match elsewhere.lists.get(&server.base_url) {
+            Some(ModelList::Asked(_)) => {
+                ui.weak(t.listing_models);
+            }
+            Some(ModelList::Failed(error)) => {
+                ui.set_max_width(width.max(220.0));
+                error_ui(ui, &error.to_string());
+            }
+            Some(ModelList::There(listed)) if listed.models.is_empty() => {
+                ui.weak(t.no_models_listed);
+            }
+            Some(ModelList::There(_)) | None => {}
         }
     });
     let is_open = combo.inner.is_some();
