@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::app::chat::{AnswerDetails, FileData, QuestionDetails, details};
 use crate::app::progress::Stage;
+use crate::chat::history::ConversationId;
 use crate::chat::message::{Message, Part, Role};
 use crate::chat::store::Event;
 use crate::chat::tree::{Attachment, AttachmentKind, Entry, MessageState, Tree};
@@ -959,4 +960,41 @@ fn thoughts_of_both_halves_of_an_answer_stay() {
     script.say(summary(", 4", StopReason::End));
     state.poll(&mut script, Instant::now());
     assert_eq!(thinking_of(&state), "First.\n\nThen.");
+}
+
+#[test]
+fn the_next_window_shows_the_conversation_that_was_on_the_screen() {
+    let conversation = |id, changed_ms| Conversation {
+        id: ConversationId(id),
+        title: "A title".into(),
+        title_is_own: false,
+        pinned: false,
+        folder: String::new(),
+        settings: serde_json::json!({}),
+        created_ms: 1,
+        changed_ms,
+        messages: 2,
+    };
+    // The one that was on the screen; one that was being answered then, and was changed since: it is the newest.
+    for (left, shown) in [(100, 1), (200, 2), (150, 2)] {
+        let mut state = State::new(2048, None);
+        state.show_changed_at = Some(left);
+        state.history_event(Event::Listed(Vec::new()));
+        state.history_event(Event::Listed(vec![conversation(1, 100), conversation(2, 200)]));
+        assert_eq!(state.chat.id, ConversationId(shown));
+        // Only at first.
+        state.history_event(Event::Listed(vec![conversation(3, 300)]));
+        assert_eq!(state.chat.id, ConversationId(shown));
+    }
+}
+
+#[test]
+fn the_next_window_opens_the_model_as_it_was_opened_and_others_as_usual() {
+    let (mut state, mut backend) = (State::new(2048, None), Script::default());
+    state.first_as = Some((Some(Recipe::F16), true));
+    for _ in 0..2 {
+        state.open_model(Path::new("/models/tiny"), &mut backend);
+    }
+    let asked = backend.loads.iter().map(|(request, ..)| (request.recipe, request.options.text_only));
+    assert_eq!(asked.collect::<Vec<_>>(), [(Some(Recipe::F16), true), (None, false)]);
 }
