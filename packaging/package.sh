@@ -37,8 +37,10 @@ while [ $# -gt 0 ]; do
 done
 kinds=${kinds:-deb appimage}
 need_rust
+# (ldconfig is where ordinary users do not look.)
+PATH=$PATH:/usr/sbin:/sbin
 tools="python3 dpkg-deb objdump strip"
-case $kinds in *appimage*) tools="$tools cc mksquashfs" ;; esac
+case $kinds in *appimage*) tools="$tools cc ldconfig mksquashfs" ;; esac
 for tool in $tools; do
     command -v "$tool" >/dev/null || fail "$tool is missing; on Debian: apt-get install $(packaging/package.sh --needs)"
 done
