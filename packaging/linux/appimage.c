@@ -209,7 +209,6 @@ int main(int count, char **arguments) {
     munmap((void *)bytes, size);
     setenv("APPIMAGE", self, 1);
     setenv("APPDIR", folder, 1);
-    setenv("ARGV0", arguments[0], 1);
     char *run = join("%s/AppRun", folder);
     arguments[0] = run;
     execv(run, arguments);
