@@ -6,8 +6,8 @@
 #     --program FILE   package this program instead of building one
 #     deb, appimage    only these; both by default
 #
-# Needs Rust, python3 (draws the icons), dpkg-deb and binutils; for the AppImage also the window's libraries, mksquashfs, and a C compiler
-# with libsquashfuse and libzstd: it begins with a program of our own (linux/appimage.c). APPIMAGE_RUNTIME=FILE takes
+# Needs Rust, python3 (draws the icons), dpkg-deb and binutils; for the AppImage also the window's libraries, patchelf, mksquashfs, and a
+# C compiler with libsquashfuse and libzstd: it begins with a program of our own (linux/appimage.c). APPIMAGE_RUNTIME=FILE takes
 # another, such as the AppImage project's. --needs prints the packages of Debian that bring all this.
 # The same source, folder or not, and the same compiler give the same bytes: packaging/README.md.
 set -euo pipefail
@@ -22,7 +22,7 @@ kinds=
 while [ $# -gt 0 ]; do
     case $1 in
         --needs)
-            echo "python3 dpkg-dev binutils gcc libc6-dev squashfs-tools libsquashfuse-dev libzstd-dev"
+            echo "python3 dpkg-dev binutils gcc libc6-dev patchelf squashfs-tools libsquashfuse-dev libzstd-dev"
             exit
             ;;
         --program)
@@ -37,8 +37,10 @@ while [ $# -gt 0 ]; do
 done
 kinds=${kinds:-deb appimage}
 need_rust
+# (ldconfig is where ordinary users do not look.)
+PATH=$PATH:/usr/sbin:/sbin
 tools="python3 dpkg-deb objdump strip"
-case $kinds in *appimage*) tools="$tools cc mksquashfs" ;; esac
+case $kinds in *appimage*) tools="$tools cc ldconfig mksquashfs patchelf" ;; esac
 for tool in $tools; do
     command -v "$tool" >/dev/null || fail "$tool is missing; on Debian: apt-get install $(packaging/package.sh --needs)"
 done
@@ -108,9 +110,15 @@ make_deb() {
 bundled="libxkbcommon.so.0 libxkbcommon-x11.so.0 libxcb-xkb.so.1 libXcursor.so.1 libXi.so.6 libXrender.so.1 libXfixes.so.3 libXext.so.6"
 
 make_appdir() {
-    local root=$work/AppDir library file package
+    local root=$work/AppDir library file package rpath
     install_under "$root/usr"
     mkdir -p "$root/usr/lib"
+    # The program itself says where they lie: a variable would go on to every program it starts, such as a browser. RPATH and not its
+    # successor RUNPATH, which counts neither for libraries that libraries open nor for what those need.
+    # shellcheck disable=SC2016  # the loader knows what ORIGIN is
+    rpath='$ORIGIN/../lib'
+    patchelf --force-rpath --set-rpath "$rpath" "$root/usr/bin/ocelli"
+    [ "$(objdump -p "$root/usr/bin/ocelli" | sed -n 's/^ *RPATH *//p')" = "$rpath" ] || fail "patchelf has not set the RPATH."
     for library in $bundled; do
         file=$(ldconfig -p | sed -n "s|^[[:space:]]*$library (.*=> \(/.*\)\$|\1|p" | head -n 1)
         [ -n "$file" ] || fail "$library is not installed: packaging/debian-setup.sh says what the window needs."

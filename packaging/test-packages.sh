@@ -107,7 +107,20 @@ open(sys.argv[2], "wb").write(png)
 PYTHON
 }
 
-# Starts the window, waits until the model in it is ready, takes a picture, closes it. $1: the picture's name.
+# What the window of the AppImage does to itself ($window is its process): it has the libraries of the AppImage open, and goes on to no
+# program that it starts.
+look_at_libraries() {
+    local library
+    for library in libxkbcommon.so.0 libxkbcommon-x11.so.0 libXcursor.so.1 libXi.so.6; do
+        grep -q "/ocelli-appimage/.*/usr/lib/$library\$" "/proc/$window/maps" || fail "$library is not that of the AppImage."
+    done
+    if tr '\0' '\n' <"/proc/$window/environ" | grep -E '^(LD_LIBRARY_PATH|ARGV0)='; then
+        fail "The AppImage leaves this to the programs it starts."
+    fi
+}
+
+# Starts the window, waits until the model in it is ready, calls $look, takes a picture, closes it. $1: the picture's name.
+look=true
 try_window() {
     local name=$1 n
     shift
@@ -123,6 +136,7 @@ try_window() {
     done
     grep -q "the model is ready" "$out/$name.log" || fail "No model after a minute: $(cat "$out/$name.log")"
     sleep 2
+    "$look"
     picture "$out/$name.png"
     kill -- "-$window"
     wait "$window" 2>/dev/null || true
@@ -135,6 +149,27 @@ try_program() {
     as_user "$@" devices
     as_user "$@" generate --greedy --image /srv/somebody/shapes.png "Describe the picture." 2>"$out/generate.log"
     as_user "$@" licences | head -n 1
+}
+
+# What the AppImage's start does with its cache.
+try_cache() {
+    local home=$root/srv/somebody cache=$root/srv/somebody/.cache/ocelli-appimage version
+    version=$(ls "$cache")
+    rm "$cache/$version/usr/lib/libXi.so.6"
+    as_user mkdir "/srv/somebody/.cache/ocelli-appimage/$version.AbCdEf" /srv/somebody/.cache/ocelli-appimage/0123456789abcdef
+    touch -d '8 days ago' "$cache/$version.AbCdEf" "$cache/0123456789abcdef"
+    as_user /opt/ocelli.AppImage --version >/dev/null
+    [ -e "$cache/$version/usr/lib/libXi.so.6" ] || fail "A file that was lost is not back."
+    [ "$(ls "$cache")" = "$version" ] || fail "What is old stays in the cache: $(ls "$cache")"
+    # As sudo may do it.
+    rm -r "$home/.cache"
+    as_root HOME=/srv/somebody /opt/ocelli.AppImage --version >/dev/null
+    [ ! -e "$home/.cache" ] || fail "Root has left something in the user's cache."
+    # And as it was once done.
+    mkdir -p "$cache"
+    as_user /opt/ocelli.AppImage --version >/dev/null
+    [ -d "$root/var/tmp/ocelli-appimage-1000/$version" ] || fail "A cache that cannot be used is not replaced."
+    echo "  cache: what was lost is back, what was old is gone, root's stays apart"
 }
 
 echo "sizes: $(cd target/packages && stat --format '%n %s' -- *.deb *.AppImage 2>/dev/null | tr '\n' ' ')"
@@ -157,11 +192,12 @@ for n in 1 2 3; do try_window "deb-$n" ocelli; done
 try_window deb-picture ocelli /srv/somebody/shapes.png
 try_window deb-chat ocelli /srv/somebody/old.ocelli-chat
 try_window deb-comparison ocelli /srv/somebody/sizes.ocelli-compare
+# (Not grep -q, which would end before what it reads from has said all: that counts as a failure, now and then.)
 for file in old.ocelli-chat:chat+json sizes.ocelli-compare:comparison+toml; do
     kind=application/vnd.ocelli.${file#*:}
-    as_user gio info --attributes standard::content-type "/srv/somebody/${file%%:*}" | grep -q "$kind" ||
+    as_user gio info --attributes standard::content-type "/srv/somebody/${file%%:*}" | grep "$kind" >/dev/null ||
         fail "${file%%:*} is not known as $kind."
-    as_user gio mime "$kind" | grep -q 'Default application.*org.ocelli.Ocelli.desktop' || fail "Nothing opens $kind."
+    as_user gio mime "$kind" | grep 'Default application.*org.ocelli.Ocelli.desktop' >/dev/null || fail "Nothing opens $kind."
     echo "  ${file%%:*} is $kind, and opens with Ocelli"
 done
 as_root apt-get purge -q -y ocelli >>"$out/apt.log" 2>&1
@@ -180,7 +216,9 @@ as_root apt-get update -q >>"$out/apt.log"
 install libvulkan1 mesa-vulkan-drivers libx11-6 libx11-xcb1 libxcb1 libwayland-client0 libgcc-s1 xkb-data
 cp "$appimage" "$root/opt/ocelli.AppImage"
 try_program /opt/ocelli.AppImage
+look=look_at_libraries
 for n in 1 2 3; do try_window "appimage-$n" /opt/ocelli.AppImage; done
 try_window appimage-picture /opt/ocelli.AppImage /srv/somebody/shapes.png
+try_cache
 close_root
 echo "=== all fine, $SECONDS s; pictures of the windows: $out"

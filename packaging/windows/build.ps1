@@ -36,8 +36,15 @@ $out = "target/packages"
 $work = "target/packaging/windows"
 New-Item -ItemType Directory -Force -Path $out, $work | Out-Null
 $licences = Join-Path $work "licences.txt"
-& $program licences | Out-File -Encoding utf8 $licences
-if ($LASTEXITCODE -ne 0) { throw "the program does not print its licences" }
+# From the source: what a program prints, PowerShell 5.1 takes for text of the console's code page, not for UTF-8. The mark in front
+# says to every editor what it is. (.NET's own folder is not PowerShell's: whole paths.)
+$packed = [IO.File]::OpenRead("$(Get-Location)/assets/licences.txt.gz")
+$unpacked = New-Object IO.Compression.GZipStream($packed, [IO.Compression.CompressionMode]::Decompress)
+$text = [IO.File]::Create("$(Get-Location)/$licences")
+$text.Write([Text.Encoding]::UTF8.GetPreamble(), 0, 3)
+$unpacked.CopyTo($text)
+$text.Dispose()
+$unpacked.Dispose()
 
 $installer = "$out/Ocelli-$version-x86_64.msi"
 $bin = if ($env:WIX) { Join-Path $env:WIX "bin" } else { throw "WIX is not set: the WiX Toolset 3 is missing" }
