@@ -23,6 +23,7 @@ struct Parts {
     cause: String,
     help: Option<String>,
     kind: ErrorKind,
+    quotes: bool,
 }
 
 /// What a caller may want to tell apart; everything else is for the reader.
@@ -57,6 +58,7 @@ impl Error {
             cause: cause.to_string(),
             help: None,
             kind: ErrorKind::Other,
+            quotes: false,
         }))
     }
 
@@ -96,11 +98,56 @@ impl Error {
         self.0.kind
     }
 
+    /// Marks that the cause holds words from outside, which may be what somebody wrote: a server's, or those of a file with
+    /// prompts or answers in it. The user reads them; the log does not get them.
+    #[must_use]
+    pub fn quoting(mut self) -> Self {
+        self.0.quotes = true;
+        self
+    }
+
+    /// The error as the log may hold it: whole or, of one that quotes, what was being done, to what, and its kind.
+    #[must_use]
+    pub fn for_log(&self) -> String {
+        let kind = self.0.kind;
+        if self.0.quotes {
+            let cause = format!("what is wrong quotes what may be private, and is not in the log ({kind:?})");
+            return Self(Box::new(Parts { cause, help: None, ..(*self.0).clone() })).to_string();
+        }
+        if kind == ErrorKind::Panicked {
+            return Self(Box::new(Parts { cause: without_quotes(&self.0.cause), ..(*self.0).clone() }))
+                .to_string();
+        }
+        self.to_string()
+    }
+
     /// The error for work the user has stopped.
     #[must_use]
     pub fn cancelled(doing: impl fmt::Display) -> Self {
         Self::new(doing, "cancelled").kind(ErrorKind::Cancelled)
     }
+}
+
+/// Backquoted words of the standard library's own in what a panic says.
+const ITS_OWN: [&str; 6] =
+    ["`Result::unwrap()`", "`Err`", "`Option::unwrap()`", "`None`", "`left == right`", "`left != right`"];
+
+/// What a panic says without the texts that it quotes. From the first quotation mark to the last, as a text may hold some itself; and to
+/// the end where there is but one, as what is long is cut off.
+#[must_use]
+pub fn without_quotes(text: &str) -> String {
+    const MARKS: [char; 2] = ['`', '"'];
+    let mut from = 0;
+    while let Some(at) = text.get(from..).and_then(|rest| rest.find(MARKS)).map(|at| from + at) {
+        let (before, quote) = text.split_at(at);
+        if let Some(own) = ITS_OWN.iter().find(|own| quote.starts_with(**own)) {
+            from = at + own.len();
+            continue;
+        }
+        let after = quote.rfind(MARKS).filter(|end| *end > 0).and_then(|end| quote.get(end + 1..));
+        return format!("{before}`…`{}", after.unwrap_or_default());
+    }
+    text.to_owned()
 }
 
 impl fmt::Display for Error {
@@ -149,6 +196,50 @@ mod tests {
             e.to_string(),
             "reading tensor a.weight in model.safetensors: it ends early (download it again)"
         );
+    }
+
+    #[test]
+    fn the_log_gets_no_words_from_outside() {
+        let e = Error::new("asking the server", "it says: \"my secret\" is no model")
+            .quoting()
+            .at("Cluster")
+            .help("my secret")
+            .kind(ErrorKind::DoesNotFit);
+        assert!(e.to_string().contains("my secret"), "the user reads it");
+        let log = e.for_log();
+        assert!(log.starts_with("asking the server Cluster: ") && log.contains("DoesNotFit"), "{log}");
+        assert!(!log.contains("secret"), "{log}");
+        let plain = Error::new("reading", "it ends early").at("a.gguf");
+        assert_eq!(plain.for_log(), plain.to_string());
+        let panic = Error::new("answering", "a fault: byte index 1 is not in `my secret`")
+            .kind(ErrorKind::Panicked)
+            .help("report it");
+        assert_eq!(panic.for_log(), "answering: a fault: byte index 1 is not in `…` (report it)");
+    }
+
+    #[test]
+    fn what_a_panic_quotes_is_taken_out() {
+        for (text, left) in [
+            (
+                "byte index 3 is not a char boundary; it is inside 'ä' (bytes 2..4) of `my `own` \"text\"`[...]",
+                "byte index 3 is not a char boundary; it is inside 'ä' (bytes 2..4) of `…`[...]",
+            ),
+            ("byte index 9 is out of bounds of `cut off", "byte index 9 is out of bounds of `…`"),
+            (
+                "called `Result::unwrap()` on an `Err` value: \"my `text`\"",
+                "called `Result::unwrap()` on an `Err` value: `…`",
+            ),
+            (
+                "assertion `left == right` failed\n  left: \"my\"\n right: \"text\"",
+                "assertion `left == right` failed\n  left: `…`",
+            ),
+            ("called `Option::unwrap()` on a `None` value", "called `Option::unwrap()` on a `None` value"),
+            ("index out of bounds: the len is 3", "index out of bounds: the len is 3"),
+            ("`", "`…`"),
+            ("", ""),
+        ] {
+            assert_eq!(without_quotes(text), left);
+        }
     }
 
     #[test]

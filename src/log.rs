@@ -21,7 +21,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use self::rotating::Rotating;
 use crate::bounded_memory;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, without_quotes};
 
 /// The variable with what is said, as `tracing_subscriber::EnvFilter` reads it.
 pub const VARIABLE: &str = "OCELLI_LOG";
@@ -179,7 +179,8 @@ pub fn note_panics() {
             bounded_memory::lift();
             let at = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
             let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
-            let text = format!("{} (at {at}, in the thread {thread})", message_of(info.payload()));
+            let said = without_quotes(message_of(info.payload()));
+            let text = format!("{said} (at {at}, in the thread {thread})");
             remember("PANIC", &text);
             tracing::error!(target: PANIC, "panicked: {text}\n{}", std::backtrace::Backtrace::force_capture());
             before(info);

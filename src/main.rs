@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::info!("{error}");
+            tracing::info!("{}", error.for_log());
             eprintln!("ocelli: {error}");
             ExitCode::FAILURE
         }

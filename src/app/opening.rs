@@ -311,7 +311,7 @@ fn run_once(
         // The window's state is in the history and in the preferences: dropping it has written them.
         Err(panic) => {
             let error = log::panicked("drawing the window", &*panic);
-            tracing::error!("{error}; starting anew");
+            tracing::error!("{}; starting anew", error.for_log());
             let losses = one_more(losses, start);
             let panic = Some(error.to_string());
             return Ok(Some(Left { losses, panic, opens_again: false, ..left.take() }));

@@ -312,9 +312,9 @@ impl State {
         if self.chat.id == id { Some(&mut self.chat) } else { self.others.get_mut(&id) }
     }
 
-    /// Shows an error until it is closed. The same one twice is shown once.
+    /// Shows an error until it is closed. The same one twice is shown once. The log gets no words from outside.
     pub fn report(&mut self, error: &Error) {
-        tracing::info!("{error}");
+        tracing::info!("{}", error.for_log());
         self.tell(error.to_string(), true);
     }
 

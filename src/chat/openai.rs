@@ -43,7 +43,7 @@ pub fn conversation_from(value: Value, base: &Path) -> Result<Conversation> {
 }
 
 fn advise(error: Error) -> Error {
-    error.help(r#"messages look like [{"role": "user", "content": "…"}], and are counted from 0"#)
+    error.quoting().help(r#"messages look like [{"role": "user", "content": "…"}], and are counted from 0"#)
 }
 
 fn read_json(json: &str) -> Result<Value> {

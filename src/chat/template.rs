@@ -195,6 +195,7 @@ impl ChatTemplate {
                 Error::new(DOING, "it takes too much memory").at(&self.file).help("shorten the chat")
             }
             Failure::Words(words) => Error::new(DOING, words)
+                .quoting()
                 .at(&self.file)
                 .help("the template does not take these messages: change their roles or their order"),
         })

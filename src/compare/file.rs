@@ -225,6 +225,10 @@ impl Comparison {
     /// # Errors
     /// That is no comparison; the message says where.
     pub fn parse(text: &str) -> Result<Self> {
+        Self::parse_any(text).map_err(Error::quoting)
+    }
+
+    fn parse_any(text: &str) -> Result<Self> {
         let text = text.trim_start_matches('\u{feff}');
         let comparison: Self = toml::from_str(text).map_err(|e| {
             let before = |end: usize| text.bytes().take(end).filter(|byte| *byte == b'\n').count();

@@ -225,7 +225,9 @@ fn read(file: &File) -> Result<(Kept, u64)> {
             Ok(Line::Rating { key, rating }) => drop(kept.ratings.insert(key, rating)),
             Err(e) => {
                 let why = format!("line {number} is no line of results: {e}");
-                return Err(Error::new(doing, why).help("choose another file, or take the line out"));
+                return Err(Error::new(doing, why)
+                    .quoting()
+                    .help("choose another file, or take the line out"));
             }
         }
         end += line.len() as u64;

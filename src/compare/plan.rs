@@ -142,7 +142,7 @@ impl Plan {
             && let Some(name) = names.iter().find(|name| values.iter().any(|(known, _)| known == *name))
         {
             let why = format!("the variable {name} has values under [variables] and in the file of values");
-            return Err(Error::new(DOING, why).help("call one of them otherwise"));
+            return Err(Error::new(DOING, why).quoting().help("call one of them otherwise"));
         }
         let rows = count_rows(&values, comparison.matrix.pairing, csv.as_ref().map(|(_, rows)| rows.len()))?;
         let cells = rows.checked_mul(columns.len()).and_then(|n| n.checked_mul(comparison.matrix.repeats));
@@ -302,6 +302,7 @@ fn count_rows(values: &[(String, Vec<String>)], pairing: Pairing, csv_rows: Opti
                     values[0].0
                 );
                 return Err(Error::new(DOING, why)
+                    .quoting()
                     .help("give each variable as many, or write pairing = \"cartesian\""));
             }
             Some(first)
@@ -329,6 +330,7 @@ fn read_csv(path: &Path) -> Result<(Vec<String>, Vec<Vec<String>>)> {
 pub fn parse_csv(text: &str) -> Result<(Vec<String>, Vec<Vec<String>>)> {
     let fail = |why: &dyn std::fmt::Display| {
         Error::new("reading the file of values", why)
+            .quoting()
             .help("its first line names variables, each other line has a value of each, with commas between")
     };
     let text = text.trim_start_matches('\u{feff}');

@@ -102,6 +102,7 @@ pub fn area_pixels(size: &Scalar) -> Result<u64> {
     };
     area.ok_or_else(|| {
         Error::new("reading picture_size", format!("{text:?} is no size"))
+            .quoting()
             .help(format!("write a side, like 448, or WIDTHxHEIGHT; {MAX_SIDE} at most"))
     })
 }

@@ -21,7 +21,7 @@ pub fn check_name(name: &str) -> Result<()> {
     }
     let shown: String = name.chars().take(MOST_NAME_BYTES).collect();
     let why = format!("{shown:?} is no name of a variable");
-    Err(Error::new("reading the comparison", why).help("letters, digits, _ and -, a letter first"))
+    Err(Error::new("reading the comparison", why).quoting().help("letters, digits, _ and -, a letter first"))
 }
 
 fn is_name(text: &str) -> bool {
@@ -83,13 +83,14 @@ fn fill_into<'t>(
         let Some(name) = name else { continue };
         if inside.contains(&name) {
             let around = inside.iter().chain([&name]).copied().collect::<Vec<_>>().join(" → ");
-            return Err(Error::new(DOING, format!("{around}: it holds itself")));
+            return Err(Error::new(DOING, format!("{around}: it holds itself")).quoting());
         }
         let Some(value) = values.get(name) else {
             let mut known: Vec<&str> = values.keys().copied().collect();
             known.sort_unstable();
             let known = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
             return Err(Error::new(DOING, format!("there is no variable {name} (known: {known})"))
+                .quoting()
                 .help("give it values under [variables]"));
         };
         inside.push(name);

@@ -125,7 +125,7 @@ impl Core {
         }
         self.generation += 1;
         if let Err(again) = log::catching("letting go of the model", || drop(running)) {
-            tracing::error!("{again}");
+            tracing::error!("{}", again.for_log());
         }
     }
 

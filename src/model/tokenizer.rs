@@ -351,7 +351,7 @@ impl Tokenizer {
     }
 
     fn encode_into(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
-        let fail = |e: tokenizers::Error| Error::new("splitting text into tokens", e);
+        let fail = |e: tokenizers::Error| Error::new("splitting text into tokens", e).quoting();
         let mut text = NormalizedString::from(text);
         if let Some(normalizer) = self.inner.get_normalizer() {
             normalizer.normalize(&mut text).map_err(fail)?;

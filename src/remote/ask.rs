@@ -188,7 +188,7 @@ impl Answering {
     fn take_in(&mut self, call: &Call) -> Result<()> {
         match self.listen(call) {
             Err(error) if error.get_kind() != ErrorKind::Cancelled && self.finish.is_some() => {
-                tracing::debug!("after the end of an answer: {error}");
+                tracing::debug!("after the end of an answer: {}", error.for_log());
                 self.ended(false)
             }
             outcome => outcome,
@@ -255,7 +255,7 @@ impl Answering {
     fn ended(&self, done: bool) -> Result<()> {
         match &self.finish {
             Some(Finish::Other(reason)) => {
-                Err(self.error(&format!("it ended the answer because of: {reason}")))
+                Err(self.error(&format!("it ended the answer because of: {reason}")).quoting())
             }
             Some(_) => Ok(()),
             None if self.pieces == 0 => Err(self.error("it says nothing")),

@@ -269,5 +269,7 @@ pub(super) fn refusal(doing: &str, name: &str, head: &Head, said: &str, has_key:
         500..=599 => (says("something is wrong in it"), "look after the server, then ask again".to_owned()),
         _ => (says("it answers strangely"), "check its address".to_owned()),
     };
-    Error::new(doing, why).at(name).help(help)
+    let error = Error::new(doing, why).at(name).help(help);
+    // Some servers repeat the question in what they say.
+    if said.is_empty() { error } else { error.quoting() }
 }

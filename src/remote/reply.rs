@@ -62,7 +62,7 @@ pub(super) fn read(doing: &str, name: &str, key: Option<&Key>, data: &str) -> Re
         && let Some(words) = error_words(&json)
     {
         let why = format!("it reports an error: {}", shown(&words, key));
-        return Err(Error::new(doing, why).at(name).help("look after the server, then ask again"));
+        return Err(Error::new(doing, why).quoting().at(name).help("look after the server, then ask again"));
     }
     if json.get("choices").is_none() && json.get("usage").is_none() {
         return Err(Error::new(doing, "what it sends is no answer")

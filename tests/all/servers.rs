@@ -1,6 +1,7 @@
 //! Servers elsewhere through the window: added, asked for their models, chosen, asked; and never a key where none belongs.
 
-use std::sync::Arc;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 
 use egui::{Key as Press, Modifiers};
 use egui_kittest::kittest::Queryable;
@@ -238,6 +239,63 @@ fn errors_are_shown_where_they_happen_and_what_came_stays() {
     window.click("The server's model");
     window.wait_until(|state| !state.is_busy());
     assert!(window.see("it wants a key (401)"));
+}
+
+/// What is logged on this thread.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn errors_that_quote_what_was_written_are_shown_whole_and_logged_without_it() {
+    const WRITTEN: &str = "private words 7391";
+    let logged = Logged::default();
+    let own = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+    let _logging = tracing::subscriber::set_default(subscriber.with_writer(move || own.clone()).finish());
+    let said = json!({"error": {"message": format!("no answer to: {WRITTEN}")}});
+    let refusal = page("400 Bad Request", "application/json", "", &said.to_string());
+    let in_stream = [word("Half"), event(&said)].concat();
+    for answer in [vec![refusal], vec![stream_head(), Do::Send(in_stream.into_bytes())]] {
+        let server = cluster(answer);
+        let mut window = connected(&server);
+        window.type_text(WRITTEN);
+        window.press_enter();
+        answered(&mut window);
+        assert!(window.see(&format!("no answer to: {WRITTEN}")), "the window shows it whole");
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let comparison = file("c.toml", format!("[[columns]]\nprompt = \"x\"\nmax_tokens = \"{WRITTEN}\"\n"));
+    let chat = file("c.json", format!("[{{\"role\": \"{WRITTEN}\", \"content\": \"x\"}}]"));
+    let mut window = Window::open();
+    let shown = |state: &ocelli::app::State| state.notices.iter().any(|notice| notice.text.contains(WRITTEN));
+    window.harness.state_mut().open_comparison(comparison);
+    window.wait_until(shown);
+    window.harness.state_mut().state.notices.clear();
+    window.harness.state_mut().import(chat);
+    window.wait_until(shown);
+
+    let log = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    for told in ["asking the server Cluster:", "reading the comparison", "c.toml", "c.json"] {
+        assert!(log.contains(told), "{told} is not in the log: {log}");
+    }
+    assert!(!log.contains("7391"), "{log}");
 }
 
 #[test]

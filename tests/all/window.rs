@@ -692,6 +692,13 @@ fn a_full_disk_is_said_and_everything_is_saved_once_there_is_room() {
     window.exchange(&format!("two {}", "x".repeat(100_000)), "2");
     window.wait_until(|state| !state.notices.is_empty());
     assert!(window.see("Messages cannot be saved just now") && window.see("free some space"));
+    // Exported to another disk is what is in the window, not what is saved.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let to = elsewhere.path().join("rescued.json");
+    window.harness.state_mut().export(None, Format::Json, to.clone());
+    window.wait_until(|state| state.notices.iter().any(|notice| notice.text.contains("rescued.json")));
+    let exported = std::fs::read_to_string(&to).unwrap();
+    assert!(exported.contains("\"two xxx") && exported.matches("\"text\":").count() == 4);
     std::fs::remove_file(&filler).unwrap();
     window.wait_until(|state| state.notices.iter().any(|notice| notice.text.contains("saved again")));
     drop(window);

@@ -47,6 +47,7 @@ impl Comparing {
         for (n, line) in self.assertion_lines.iter().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let fail = |e: &dyn std::fmt::Display| {
                 Error::new("reading the assertions", e)
+                    .quoting()
                     .at(format!("line {}", n + 1))
                     .help("write it like: contains = \"cat\", ignore_case = true")
             };
@@ -64,7 +65,7 @@ impl Comparing {
                 .collect();
             if variables.insert(name.trim().to_owned(), values).is_some() {
                 let why = format!("two of them are called {name:?}");
-                return Err(Error::new("reading the variables", why));
+                return Err(Error::new("reading the variables", why).quoting());
             }
         }
         (self.comparison.assertions, self.comparison.variables) = (assertions, variables);

@@ -87,6 +87,8 @@ pub struct History {
     connection: Connection,
     /// The last write failed for a reason that may pass.
     may_pass: bool,
+    /// What was forgotten may still be in the write-ahead log.
+    log_remembers: bool,
 }
 
 /// Now, in milliseconds since 1970 (UTC).
@@ -100,6 +102,7 @@ pub(crate) fn now_ms() -> i64 {
 const MOST_VALUES: usize = 1_000_000;
 const SAVING: &str = "saving the conversation";
 const READING: &str = "reading the saved conversations";
+const FORGETTING: &str = "removing what was deleted from the history";
 
 impl History {
     /// All conversations that are not deleted: pinned ones first, then the ones changed last.
@@ -107,12 +110,19 @@ impl History {
     /// # Errors
     /// The database cannot be read.
     pub fn conversations(&self) -> Result<Vec<Conversation>> {
+        self.conversations_and(&[])
+    }
+
+    /// Those that are not deleted, and of the deleted ones these.
+    pub(in crate::chat) fn conversations_and(&self, deleted: &[ConversationId]) -> Result<Vec<Conversation>> {
         let sql = "SELECT id, title, title_is_own, pinned, folder, settings, created_ms, changed_ms,
                 (SELECT count(*) FROM messages m WHERE m.conversation = c.id AND m.deleted_ms IS NULL)
-            FROM conversations c WHERE deleted_ms IS NULL ORDER BY pinned DESC, changed_ms DESC, id DESC";
+            FROM conversations c WHERE deleted_ms IS NULL OR id IN (SELECT value FROM json_each(?1))
+            ORDER BY pinned DESC, changed_ms DESC, id DESC";
+        let deleted = list_of(deleted.iter().map(|id| id.0));
         let read = |connection: &Connection| {
             let mut statement = connection.prepare_cached(sql)?;
-            statement.query_map([], conversation_of)?.collect::<rusqlite::Result<Vec<_>>>()
+            statement.query_map([deleted], conversation_of)?.collect::<rusqlite::Result<Vec<_>>>()
         };
         read(&self.connection).map_err(|e| failed(READING, &e))
     }
@@ -164,19 +174,27 @@ impl History {
     /// # Errors
     /// The database cannot be read.
     pub fn tree(&self, id: ConversationId) -> Result<Tree> {
+        self.tree_and(id, &[])
+    }
+
+    /// Those that are not deleted, and of the deleted ones these.
+    pub(in crate::chat) fn tree_and(&self, id: ConversationId, deleted: &[MessageId]) -> Result<Tree> {
+        let deleted = list_of(deleted.iter().map(|id| id.0));
         let read = |connection: &Connection| -> rusqlite::Result<Tree> {
             let mut entries = connection
                 .prepare_cached(
                     "SELECT id, parent, role, text, state, details, created_ms, chosen FROM messages
-                    WHERE conversation = ?1 AND deleted_ms IS NULL ORDER BY id",
+                    WHERE conversation = ?1 AND (deleted_ms IS NULL OR id IN (SELECT value FROM json_each(?2)))
+                    ORDER BY id",
                 )?
-                .query_map([id.0], entry_of)?
+                .query_map(params![id.0, deleted], entry_of)?
                 .collect::<rusqlite::Result<Vec<Entry>>>()?;
             let mut attachments = connection.prepare_cached(
                 "SELECT a.message, a.kind, a.name, a.hash FROM attachments a JOIN messages m ON m.id = a.message
-                WHERE m.conversation = ?1 AND m.deleted_ms IS NULL ORDER BY a.message, a.place",
+                WHERE m.conversation = ?1 AND (m.deleted_ms IS NULL OR m.id IN (SELECT value FROM json_each(?2)))
+                ORDER BY a.message, a.place",
             )?;
-            let mut rows = attachments.query([id.0])?;
+            let mut rows = attachments.query(params![id.0, deleted])?;
             while let Some(row) = rows.next()? {
                 let message = MessageId(row.get(0)?);
                 let kind: String = row.get(1)?;
@@ -364,22 +382,47 @@ impl History {
     }
 
     /// Forgets for good what was deleted before this time (milliseconds since 1970), and the files nothing has any
-    /// more.
+    /// more: afterwards none of it is in the database's files. True if there was something.
     ///
     /// # Errors
-    /// It cannot be saved; then nothing is forgotten.
-    pub fn forget_deleted(&mut self, before_ms: i64) -> Result<()> {
-        self.write(|c| {
+    /// It cannot be saved; then nothing is forgotten. Or the write-ahead log cannot be emptied: the next call tries again.
+    pub fn forget_deleted(&mut self, before_ms: i64) -> Result<bool> {
+        let forgotten = self.write(|c| {
             // By hand and not by the cascade, so that the index over words is told of each message.
-            c.execute(
+            let messages = c.execute(
                 "DELETE FROM messages WHERE deleted_ms < ?1
                 OR conversation IN (SELECT id FROM conversations WHERE deleted_ms < ?1)",
                 [before_ms],
             )?;
-            c.execute("DELETE FROM conversations WHERE deleted_ms < ?1", [before_ms])?;
-            c.execute("DELETE FROM files WHERE hash NOT IN (SELECT hash FROM attachments)", [])?;
-            Ok(())
-        })
+            let conversations = c.execute("DELETE FROM conversations WHERE deleted_ms < ?1", [before_ms])?;
+            let files =
+                c.execute("DELETE FROM files WHERE hash NOT IN (SELECT hash FROM attachments)", [])?;
+            if messages > 0 {
+                // The index only notes which words are out, and has them until its parts are merged. (Its own `secure-delete`
+                // takes them out at once, which makes each piece of an answer that comes in a hundred times as slow to save.)
+                c.execute("INSERT INTO words (words) VALUES ('optimize')", [])?;
+            }
+            Ok(messages + conversations + files > 0)
+        })?;
+        self.log_remembers |= forgotten;
+        if self.log_remembers {
+            self.empty_log()?;
+            self.log_remembers = false;
+        }
+        Ok(forgotten)
+    }
+
+    /// Brings the write-ahead log into the database, and makes it an empty file.
+    fn empty_log(&self) -> Result<()> {
+        let busy: bool = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            .map_err(|e| failed(FORGETTING, &e))?;
+        if busy {
+            return Err(Error::new(FORGETTING, "another program is reading the file")
+                .help("close it, for instance a second Ocelli or a backup"));
+        }
+        Ok(())
     }
 
     /// The bytes of a file that came with a message.
@@ -466,6 +509,11 @@ fn touch(c: &Connection, id: ConversationId, now: i64) -> rusqlite::Result<()> {
     c.prepare_cached("UPDATE conversations SET changed_ms = max(changed_ms, ?2) WHERE id = ?1")?
         .execute(params![id.0, now])?;
     Ok(())
+}
+
+/// Numbers as SQL takes a list of them.
+fn list_of(numbers: impl Iterator<Item = i64>) -> String {
+    format!("[{}]", numbers.map(|n| n.to_string()).collect::<Vec<_>>().join(","))
 }
 
 /// JSON from a column; what is none (a hand in the database) is null, not an error.

@@ -106,6 +106,8 @@ impl History {
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "normal")?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        // What is deleted is written over: otherwise it stays readable in the file until something else needs its place.
+        connection.pragma_update(None, "secure_delete", true)?;
         if version > 0 {
             let sound: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
             if sound != "ok" {
@@ -117,7 +119,7 @@ impl History {
         // What was coming in when the program ended is kept as far as it had come.
         transaction.execute("UPDATE messages SET state = 'stopped' WHERE state = 'streaming'", [])?;
         transaction.commit()?;
-        Ok(Self { connection, may_pass: false })
+        Ok(Self { connection, may_pass: false, log_remembers: false })
     }
 
     /// Puts the damaged database (and its log) under another name, begins a new one, and carries over what can be

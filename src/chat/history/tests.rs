@@ -121,6 +121,71 @@ fn what_is_deleted_can_be_had_back_until_it_is_forgotten() {
     assert_eq!(history.search("zebra", 9).unwrap().len(), 1);
 }
 
+/// Which of these the database's files have.
+fn still_there<'a>(folder: &Path, marks: &[&'a str]) -> Vec<&'a str> {
+    let files: Vec<Vec<u8>> =
+        std::fs::read_dir(folder).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+    let has = |mark: &str| {
+        files.iter().any(|bytes| bytes.windows(mark.len()).any(|window| window == mark.as_bytes()))
+    };
+    marks.iter().copied().filter(|mark| has(mark)).collect()
+}
+
+#[test]
+fn what_is_forgotten_is_in_no_file_any_more() {
+    // The last one only in the index over words, which has these three signs one after the other as they are.
+    const GONE: [&str; 7] =
+        ["MARKTITLE", "MARKPROMPT", "MARKTEXT", "MARKPICTURE", "MARKCOST", "MARKDETAIL", "龘靐齉"];
+    const KEPT: [&str; 2] = ["STAYS", "龖龘龗"];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("h");
+    let mut history = open(&path);
+    let keep = history.create(&json!({})).unwrap();
+    let gone = history.create(&json!({"system_prompt": "MARKPROMPT"})).unwrap();
+    history.set_title(gone, "MARKTITLE", true).unwrap();
+    let large = "MARKPICTURE".repeat(9000);
+    for i in 0..40 {
+        let details = json!({"about": format!("MARKDETAIL {i}")});
+        let file = [NewAttachment { kind: AttachmentKind::Image, name: "p", bytes: large.as_bytes() }];
+        let text = format!("{} MARKTEXT {i} 龘靐齉", "and so on ".repeat(i * 20));
+        // Some in a conversation that is deleted, some deleted from one that stays.
+        let conversation = if i % 2 == 0 { gone } else { keep };
+        let message = NewMessage { details, attachments: &file, ..says("coming") };
+        let entry = history.add(conversation, &message).unwrap();
+        for end in [text.len() / 3, text.len()] {
+            let part = &text[..text.floor_char_boundary(end)];
+            history.update(entry.id, part, MessageState::Complete, &message.details).unwrap();
+        }
+        history.keep_costs(entry.id, &b"MARKCOST".repeat(200), false).unwrap();
+        history.add(keep, &says(&format!("{} STAYS {i} 龖龘龗", "what else ".repeat(i)))).unwrap();
+        if conversation == keep {
+            history.delete_messages(&[entry.id]).unwrap();
+        }
+    }
+    history.delete(gone).unwrap();
+    assert_eq!(still_there(folder.path(), &GONE), GONE, "otherwise nothing is tested");
+    assert!(history.forget_deleted(i64::MAX).unwrap());
+    assert_eq!(still_there(folder.path(), &GONE), Vec::<&str>::new());
+    assert_eq!(still_there(folder.path(), &KEPT), KEPT);
+    assert_eq!(history.search("STAYS", 99).unwrap().len(), 40);
+    assert!(history.search("MARKTEXT", 99).unwrap().is_empty());
+    assert!(!history.forget_deleted(i64::MAX).unwrap(), "there is nothing more");
+
+    // Somebody reads meanwhile: the log cannot be emptied, and is as soon as it can be.
+    history.wait_at_most(Duration::from_millis(20)).unwrap();
+    let entry = history.add(keep, &says("MARKTEXT again")).unwrap();
+    let reader = Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM messages;").unwrap();
+    history.delete_messages(&[entry.id]).unwrap();
+    let error = history.forget_deleted(i64::MAX).unwrap_err().to_string();
+    assert!(error.contains("another program is reading the file"), "{error}");
+    drop(reader);
+    assert!(!history.forget_deleted(i64::MAX).unwrap());
+    assert_eq!(still_there(folder.path(), &GONE), Vec::<&str>::new());
+    drop(history);
+    assert_eq!(open(&path).tree(keep).unwrap().len(), 40);
+}
+
 #[test]
 fn search_finds_parts_of_words_in_any_language_and_shows_them() {
     let mut history = History::in_memory().unwrap();

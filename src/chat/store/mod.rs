@@ -5,10 +5,12 @@
 //! The window numbers what it makes by itself, from [`FIRST_LOCAL_ID`] upwards and each higher than the one before,
 //! and goes on using these numbers: whatever comes out has them, and not the database's, where there are any.
 
+mod foresight;
 mod ids;
 mod shared_file;
 mod worker;
 
+use std::cell::Cell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -166,7 +168,7 @@ pub enum Job {
         /// The words.
         query: String,
     },
-    /// Writes conversations to a file, as far as they are saved: [`Event::Exported`].
+    /// Writes conversations to a file: [`Event::Exported`]. Changes that still wait to be saved are in it.
     Export {
         /// Which; `None`: all.
         conversations: Option<Vec<ConversationId>>,
@@ -233,7 +235,7 @@ pub enum Event {
     },
     /// A file is read; these are new.
     Imported(Vec<ConversationId>),
-    /// The database cannot be used, and why: nothing is saved in this run of the program.
+    /// The database cannot be used, and why: nothing is saved from now on in this run of the program.
     Unsaved(Error),
     /// A damaged database was set aside.
     Damaged(Damage),
@@ -251,6 +253,9 @@ pub struct Store {
     jobs: Option<Sender<Job>>,
     events: Receiver<Event>,
     thread: Option<JoinHandle<()>>,
+    /// What the store itself has to say: that the thread is gone.
+    own: worker::Teller,
+    is_gone: Cell<bool>,
 }
 
 impl Store {
@@ -262,22 +267,28 @@ impl Store {
     pub fn start(path: Option<PathBuf>, wake: Arc<dyn Fn() + Send + Sync>) -> Result<Self> {
         let (jobs, to_do) = mpsc::channel();
         let (say, events) = mpsc::channel();
+        let teller = worker::Teller { events: say, wake };
+        let own = teller.clone();
         let thread = thread::Builder::new()
             .name("conversations".into())
-            .spawn(move || worker::run(path.as_deref(), to_do, worker::Teller::new(say, wake)))
+            .spawn(move || worker::run(path.as_deref(), to_do, teller))
             .map_err(|e| {
                 Error::new("starting the thread that saves conversations", e).help("close other programs")
             })?;
-        Ok(Self { jobs: Some(jobs), events, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), events, thread: Some(thread), own, is_gone: Cell::new(false) })
     }
 
-    /// Hands a job over; it is done after all before it.
+    /// Hands a job over; it is done after all before it. Should the thread have ended, which only a fault in the program
+    /// can do, [`Event::Unsaved`] says so, once.
     pub fn send(&self, job: Job) {
-        // The thread ends only with the store.
         if let Some(jobs) = &self.jobs
             && jobs.send(job).is_err()
+            && !self.is_gone.replace(true)
         {
-            tracing::error!("the thread that saves conversations has ended");
+            let error = Error::new("saving conversations", "a fault in Ocelli itself has ended it")
+                .help("copy what you need, and start the program again; please report it, with what Copy diagnostics gives");
+            tracing::error!("{error}");
+            self.own.tell(Event::Unsaved(error));
         }
     }
 

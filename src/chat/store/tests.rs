@@ -169,6 +169,139 @@ fn changes_wait_in_their_order_while_another_program_holds_the_file() {
 }
 
 #[test]
+fn what_is_not_saved_yet_is_exported_too() {
+    const NEW: ConversationId = ConversationId(FIRST_LOCAL_ID + 9);
+    const THIRD: ConversationId = ConversationId(FIRST_LOCAL_ID + 10);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("h");
+    let store = start(&path);
+    create(&store);
+    for (id, parent, text) in [(1, None, "one"), (2, Some(1), "brought back"), (3, Some(1), "deleted")] {
+        add(&store, id, parent, text);
+    }
+    store.send(Job::DeleteMessages(vec![local(2)]));
+    store.send(Job::Create { id: THIRD, settings: json!({}) });
+    store.send(Job::Delete(THIRD));
+    barrier(&store);
+
+    let other = hold(&path);
+    update(&store, local(1), "one, changed", MessageState::Complete);
+    add(&store, 4, Some(2), "four");
+    store.send(Job::RestoreMessages(vec![local(2)]));
+    store.send(Job::DeleteMessages(vec![local(3)]));
+    store.send(Job::Choose { conversation: C, path: vec![local(1), local(2), local(4)] });
+    store.send(Job::SetTitle { id: C, title: "Rescued".into(), own: true });
+    store.send(Job::SetTitle { id: C, title: "automatic".into(), own: false });
+    store.send(Job::SetPinned { id: C, pinned: true });
+    store.send(Job::SetFolder { id: C, folder: "f".into() });
+    store.send(Job::SetSettings { id: C, settings: json!({"system_prompt": "new"}) });
+    store.send(Job::Create { id: NEW, settings: json!({}) });
+    let bytes: Arc<[u8]> = b"a new picture"[..].into();
+    store.send(Job::Add {
+        conversation: NEW,
+        id: local(5),
+        parent: None,
+        role: Role::User,
+        text: "nowhere else".into(),
+        attachments: vec![FileToKeep { kind: AttachmentKind::Image, name: "n".into(), bytes }],
+        state: MessageState::Complete,
+        details: Value::Null,
+    });
+    store.send(Job::Delete(NEW));
+    store.send(Job::Restore(NEW));
+    store.send(Job::Restore(THIRD));
+    let to = |name: &str| folder.path().join(name);
+    let export = |conversations, format, name: &str| {
+        store.send(Job::Export { conversations, format, to: to(name) });
+        match until(&store, |e| matches!(e, Event::Exported { .. } | Event::Failed(_))).pop() {
+            Some(Event::Exported { conversations, .. }) => conversations,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(export(None, Format::Json, "all.json"), 3);
+    assert_eq!(export(Some(vec![NEW]), Format::Markdown, "new.md"), 1);
+    let (_, tree) = opened(&store, C);
+    assert_eq!(texts(&tree), ["one, changed", "brought back", "four"]);
+    assert!(tree.get(local(3)).is_none());
+    assert!(opened(&store, THIRD).1.is_empty(), "a deleted conversation that was had back is opened");
+    store.send(Job::Delete(NEW));
+    assert_eq!(export(None, Format::Json, "rest.json"), 2);
+    other.execute_batch("ROLLBACK").unwrap();
+
+    assert!(std::fs::read_to_string(to("new.md")).unwrap().contains("nowhere else"));
+    let mut history = History::in_memory().unwrap();
+    let ids = crate::chat::transfer::import(&mut history, &to("all.json")).unwrap();
+    let list = history.conversations().unwrap();
+    let rescued = list.iter().find(|c| c.title == "Rescued").unwrap();
+    assert_eq!((rescued.pinned, rescued.folder.as_str(), rescued.messages), (true, "f", 3));
+    assert_eq!(rescued.settings, json!({"system_prompt": "new"}));
+    assert_eq!(texts(&history.tree(rescued.id).unwrap()), ["one, changed", "brought back", "four"]);
+    let all: Vec<Tree> = ids.iter().map(|id| history.tree(*id).unwrap()).collect();
+    let new = all.iter().find(|tree| texts(tree) == ["nowhere else"]).unwrap();
+    let entry = new.entries().next().unwrap();
+    assert_eq!(history.file(&entry.attachments[0]).unwrap(), b"a new picture");
+    assert!(all.iter().any(Tree::is_empty));
+}
+
+#[test]
+fn a_fault_ends_one_step_and_a_thread_that_is_gone_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("h");
+    // The window is woken on the thread: something of it that panics there.
+    let faulty = |faults: usize| -> Arc<dyn Fn() + Send + Sync> {
+        let left = AtomicUsize::new(faults);
+        Arc::new(move || {
+            let here = thread::current().name() == Some("conversations");
+            let is_left = |left: usize| left.checked_sub(1);
+            let faulty = here && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_left).is_ok();
+            assert!(!faulty, "a fault of the test's");
+        })
+    };
+    let store = Store::start(Some(path.clone()), faulty(1)).unwrap();
+    let events = until(&store, |e| matches!(e, Event::Failed(_)));
+    assert!(format!("{events:?}").contains("a fault of the test's"), "{events:?}");
+    create(&store);
+    add(&store, 1, None, "kept all the same");
+    drop(store);
+    assert_eq!(History::open(&path).unwrap().history.tree(ConversationId(1)).unwrap().len(), 1);
+
+    // A fault while a fault is told: nothing catches that.
+    let store = Store::start(Some(path), faulty(usize::MAX)).unwrap();
+    let start = Instant::now();
+    let mut unsaved = Vec::new();
+    while unsaved.is_empty() && start.elapsed() < BOUND {
+        create(&store);
+        unsaved.extend(store.events().filter(|e| matches!(e, Event::Unsaved(_))));
+        thread::park_timeout(Duration::from_millis(5));
+    }
+    assert!(format!("{unsaved:?}").contains("start the program again"), "{unsaved:?}");
+    create(&store);
+    assert_eq!(store.events().filter(|e| matches!(e, Event::Unsaved(_))).count(), 0, "it is said once");
+}
+
+#[test]
+fn what_was_deleted_long_ago_is_forgotten_while_the_program_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("h");
+    let store = start(&path);
+    create(&store);
+    add(&store, 1, None, "long deleted");
+    store.send(Job::Delete(C));
+    barrier(&store);
+    let other = Connection::open(&path).unwrap();
+    let count = || other.query_row("SELECT count(*) FROM messages", [], |row| row.get::<_, i64>(0)).unwrap();
+    // Longer than the time between two looks: what was deleted just now stays.
+    thread::park_timeout(Duration::from_millis(900));
+    assert_eq!(count(), 1);
+    other.execute("UPDATE conversations SET deleted_ms = 1", []).unwrap();
+    let start = Instant::now();
+    while count() > 0 {
+        assert!(start.elapsed() < BOUND, "it is still there");
+        thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn what_never_can_be_saved_blocks_nothing() {
     let store = Store::start(None, Arc::new(|| {})).unwrap();
     create(&store);

@@ -2,6 +2,7 @@
 //! empty it; the head of the queue leaves it only saved, or refused for good.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,16 +10,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use sha2::{Digest, Sha256};
-
 use super::ids::Ids;
 use super::shared_file::merged;
 use super::{Event, FIRST_LOCAL_ID, FileToKeep, Job};
 use crate::bounded;
 use crate::chat::history::{ConversationId, History, NewAttachment, NewMessage, now_ms};
 use crate::chat::transfer::{self, disk_error, write_whole};
-use crate::chat::tree::{Attachment, Entry, MessageId, MessageState, Tree};
+use crate::chat::tree::{MessageId, MessageState};
 use crate::error::{Error, Result};
 use crate::log;
 
@@ -35,20 +33,26 @@ const BATCH: usize = 256;
 
 /// What is deleted can be had back this long: 30 days.
 const KEEP_DELETED_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// And this often it is looked whether something has been deleted for so long: a program may run for months.
+const FORGET_EVERY: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_hours(1) };
+const OPENING: &str = "opening the history of conversations";
 const SAVING: &str = "saving the conversation";
 
 /// Tells the window.
+#[derive(Clone)]
 pub(super) struct Teller {
-    events: Sender<Event>,
-    wake: Arc<dyn Fn() + Send + Sync>,
+    pub(super) events: Sender<Event>,
+    pub(super) wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Teller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Teller")
+    }
 }
 
 impl Teller {
-    pub(super) fn new(events: Sender<Event>, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
-        Self { events, wake }
-    }
-
-    fn tell(&self, event: Event) {
+    pub(super) fn tell(&self, event: Event) {
         // Nobody listens while the program ends.
         if self.events.send(event).is_ok() {
             (self.wake)();
@@ -58,12 +62,13 @@ impl Teller {
 
 /// The thread.
 pub(super) fn run(path: Option<&Path>, jobs: Receiver<Job>, teller: Teller) {
-    let history = match open(path, &teller) {
+    let history = match log::guarded(OPENING, || open(path, &teller)) {
         Ok(history) => history,
         Err(error) => {
-            teller.tell(Event::Failed(error));
-            // The window's jobs are taken and dropped until it ends.
-            jobs.into_iter().for_each(drop);
+            teller.tell(Event::Unsaved(error.clone()));
+            for job in jobs {
+                refuse(job, &error, &teller);
+            }
             return;
         }
     };
@@ -75,11 +80,26 @@ pub(super) fn run(path: Option<&Path>, jobs: Receiver<Job>, teller: Teller) {
         preferences: BTreeMap::new(),
         in_trouble: false,
         list_changed: true,
+        forgot: Instant::now(),
     };
-    if let Err(error) = worker.history.forget_deleted(now_ms() - KEEP_DELETED_MS) {
-        tracing::warn!("what was deleted long ago stays for now: {error}");
-    }
     worker.work(&jobs);
+}
+
+/// Answers a job where there is no history, not even one in memory.
+fn refuse(job: Job, error: &Error, teller: &Teller) {
+    let error = error.clone();
+    teller.tell(match job {
+        Job::Open(conversation) => Event::OpenFailed { conversation, error },
+        Job::File(attachment) => Event::File { hash: attachment.hash, result: Err(error) },
+        Job::Costs(id) => Event::Costs { id, result: Err(error) },
+        Job::Search { .. } | Job::Export { .. } | Job::Import { .. } => Event::Failed(error),
+        Job::WritePreferences { path, before, text } => match write_preferences(&path, &before, &text) {
+            Ok(()) => return,
+            Err(error) => Event::Failed(error),
+        },
+        // That nothing is saved is said.
+        _ => return,
+    });
 }
 
 fn open(path: Option<&Path>, teller: &Teller) -> Result<History> {
@@ -109,50 +129,66 @@ enum Refusal {
     Never(Error),
 }
 
-struct Worker {
-    history: History,
+pub(super) struct Worker {
+    pub(super) history: History,
     teller: Teller,
-    ids: Ids,
+    pub(super) ids: Ids,
     /// Changes of conversations, and barriers.
-    queue: VecDeque<Job>,
+    pub(super) queue: VecDeque<Job>,
     /// As they were, and as they are to be.
     preferences: BTreeMap<PathBuf, (String, String)>,
     /// The window knows that saving fails.
     in_trouble: bool,
     list_changed: bool,
+    /// When what was deleted long ago was last forgotten.
+    forgot: Instant,
 }
 
 impl Worker {
     fn work(&mut self, jobs: &Receiver<Job>) {
-        self.list();
+        self.guarded(Self::forget);
+        self.guarded(Self::list);
         loop {
-            let mut next = if self.is_done() {
-                let Ok(job) = jobs.recv() else { break };
-                Some(job)
-            } else {
-                match jobs.recv_timeout(RETRY) {
-                    Ok(job) => Some(job),
-                    Err(RecvTimeoutError::Timeout) => None,
-                    Err(RecvTimeoutError::Disconnected) => break,
-                }
+            let rest = if self.is_done() { FORGET_EVERY } else { RETRY };
+            let mut next = match jobs.recv_timeout(rest) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
             };
             let mut taken = 0;
             while let Some(job) = next {
-                self.take(job);
+                self.guarded(|worker| worker.take(job));
                 taken += 1;
                 next = if taken < BATCH { jobs.try_recv().ok() } else { None };
             }
-            self.save();
-            self.list();
+            self.guarded(Self::save);
+            self.guarded(Self::list);
+            if self.forgot.elapsed() >= FORGET_EVERY && self.is_done() {
+                self.guarded(Self::forget);
+            }
         }
         let until = Instant::now() + LAST;
-        self.save();
+        self.guarded(Self::save);
         while !self.is_done() && Instant::now() < until {
             thread::park_timeout(LAST_RETRY);
-            self.save();
+            self.guarded(Self::save);
         }
         if !self.is_done() {
             tracing::error!("{} changes of conversations could not be saved", self.queue.len());
+        }
+    }
+
+    /// A fault in one step ends that step, and not the thread by which everything is saved.
+    fn guarded(&mut self, step: impl FnOnce(&mut Self)) {
+        if let Err(panic) = log::catching(SAVING, || step(self)) {
+            self.teller.tell(Event::Failed(panic));
+        }
+    }
+
+    fn forget(&mut self) {
+        self.forgot = Instant::now();
+        if let Err(error) = self.history.forget_deleted(now_ms() - KEEP_DELETED_MS) {
+            tracing::warn!("what was deleted long ago stays for now: {error}");
         }
     }
 
@@ -229,11 +265,18 @@ impl Worker {
                 }
             }
         }
-        self.preferences.retain(|path, (before, text)| match write_preferences(path, before, text) {
-            Ok(()) => false,
-            Err(error) => {
-                trouble.get_or_insert(error);
-                true
+        let teller = &self.teller;
+        self.preferences.retain(|path, (before, text)| {
+            match log::catching(SAVING, || write_preferences(path, before, text)) {
+                Ok(Ok(())) => false,
+                Ok(Err(error)) => {
+                    trouble.get_or_insert(error);
+                    true
+                }
+                Err(panic) => {
+                    teller.tell(Event::Failed(panic));
+                    false
+                }
             }
         });
         match trouble {
@@ -385,12 +428,10 @@ impl Worker {
                 Event::Found { serial, hits }
             }
             Job::Export { conversations, format, to } => {
-                let chosen: Option<Vec<ConversationId>> = conversations
-                    .map(|ids| {
-                        ids.into_iter().map(|id| self.database(id, "exporting conversations")).collect()
-                    })
-                    .transpose()?;
-                let count = transfer::export(&self.history, chosen.as_deref(), format, &to)?;
+                let chosen: Option<Vec<ConversationId>> =
+                    conversations.map(|ids| ids.into_iter().map(|id| self.local(id)).collect());
+                // With what still waits to be saved: who saves chats from a full disk wants just that.
+                let count = transfer::export(&*self, chosen.as_deref(), format, &to)?;
                 Event::Exported { to, conversations: count }
             }
             Job::Import { from } => {
@@ -398,114 +439,9 @@ impl Worker {
                 self.list_changed = true;
                 Event::Imported(ids)
             }
-            other => return Err(Error::new("answering the window", format!("{other:?} asks for nothing"))),
+            // Not which: it holds what somebody wrote.
+            _ => return Err(Error::new("answering the window", "this job asks for nothing")),
         })
-    }
-
-    /// The number that comes out: the window's where there is one.
-    fn local(&self, id: ConversationId) -> ConversationId {
-        self.ids.database_conversation(id).map_or(id, |id| self.ids.conversation(id))
-    }
-
-    fn database(&self, id: ConversationId, doing: &str) -> Result<ConversationId> {
-        self.ids.database_conversation(id).ok_or_else(|| {
-            Error::new(doing, "a conversation is not saved yet").help("wait until saving works again")
-        })
-    }
-
-    /// A conversation as it will be when everything is saved.
-    fn opened(&self, id: ConversationId) -> Result<(Tree, Value)> {
-        let (mut tree, mut settings) = match self.ids.database_conversation(id) {
-            Some(id) => (self.ids.tree(&self.history.tree(id)?), self.history.settings(id)?),
-            None => {
-                let created = self.queue.iter().find_map(|job| match job {
-                    Job::Create { id: new, settings } if *new == id => Some(settings.clone()),
-                    _ => None,
-                });
-                let settings = created.ok_or_else(|| {
-                    Error::new("opening a conversation", "there is none of this number")
-                        .help("choose one in the list")
-                })?;
-                (Tree::default(), settings)
-            }
-        };
-        let id = self.local(id);
-        for job in &self.queue {
-            self.foresee(job, id, &mut tree, &mut settings);
-        }
-        Ok((tree, settings))
-    }
-
-    /// Does to a tree that is read what a waiting change will do in the database.
-    fn foresee(&self, job: &Job, opened: ConversationId, tree: &mut Tree, all_settings: &mut Value) {
-        let message = |id: MessageId| self.ids.database_message(id).map_or(id, |id| self.ids.message(id));
-        match job {
-            Job::Add { conversation, id, parent, role, text, attachments, state, details }
-                if self.local(*conversation) == opened =>
-            {
-                tree.add(Entry {
-                    id: *id,
-                    parent: parent.map(message),
-                    role: *role,
-                    text: text.clone(),
-                    attachments: attachments.iter().map(attachment_of).collect(),
-                    state: *state,
-                    details: details.clone(),
-                    created_ms: now_ms(),
-                    chosen: None,
-                });
-            }
-            Job::Update { id, text, state, details } => {
-                if let Some(entry) = tree.get_mut(message(*id)) {
-                    entry.text.clone_from(text);
-                    entry.state = *state;
-                    entry.details = details.clone();
-                }
-            }
-            Job::Choose { conversation, path } if self.local(*conversation) == opened => {
-                if let Some(last) = path.last() {
-                    tree.choose(message(*last));
-                }
-            }
-            Job::DeleteMessages(ids) => {
-                for id in ids {
-                    tree.remove_branch(message(*id));
-                }
-            }
-            Job::SetSettings { id, settings } if self.local(*id) == opened => {
-                all_settings.clone_from(settings);
-            }
-            _ => {}
-        }
-    }
-
-    /// What an answer cost, also where it still waits to be saved.
-    fn costs(&self, message: MessageId) -> Result<Option<Arc<[u8]>>> {
-        let mut all = match self.ids.database_message(message) {
-            Some(id) => self.history.costs(id)?,
-            None => None,
-        };
-        for job in &self.queue {
-            if let Job::KeepCosts { id, bytes, append } = job
-                && *id == message
-            {
-                let before = all.take().filter(|_| *append).unwrap_or_default();
-                all = Some([before.as_slice(), bytes].concat());
-            }
-        }
-        Ok(all.map(Arc::from))
-    }
-
-    /// The bytes of a file that still waits with its message.
-    fn waiting_file(&self, attachment: &Attachment) -> Option<Arc<[u8]>> {
-        let files = self.queue.iter().flat_map(|job| match job {
-            Job::Add { attachments, .. } => attachments.as_slice(),
-            _ => &[],
-        });
-        files
-            .filter(|file| file.name == attachment.name)
-            .find(|file| attachment_of(file).hash == attachment.hash)
-            .map(|file| Arc::clone(&file.bytes))
     }
 }
 
@@ -531,10 +467,6 @@ fn unknown(why: &str) -> Refusal {
 
 fn new_attachment(file: &FileToKeep) -> NewAttachment<'_> {
     NewAttachment { kind: file.kind, name: &file.name, bytes: &file.bytes }
-}
-
-fn attachment_of(file: &FileToKeep) -> Attachment {
-    Attachment { kind: file.kind, name: file.name.clone(), hash: Sha256::digest(&file.bytes).into() }
 }
 
 /// Bytes of the file, at most.

@@ -8,12 +8,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{EXPORTING, FORMAT, VERSION, disk_error, hex, write_whole};
-use crate::chat::history::{Conversation, History};
+use super::{EXPORTING, FORMAT, Source, VERSION, disk_error, hex, write_whole};
+use crate::chat::history::Conversation;
 use crate::chat::tree::{Attachment, MessageId, Tree};
 use crate::error::Result;
 
-pub(super) fn json(history: &History, list: &[Conversation], to: &Path) -> Result<()> {
+pub(super) fn json(history: &dyn Source, list: &[Conversation], to: &Path) -> Result<()> {
     write_whole(to, EXPORTING, |out| {
         let disk = |e: io::Error| disk_error(EXPORTING, to, &e);
         let mut files: BTreeMap<[u8; 32], Attachment> = BTreeMap::new();

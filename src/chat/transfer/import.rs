@@ -161,7 +161,7 @@ fn unreadable(e: &serde_json::Error) -> Error {
         }
         Category::Syntax | Category::Data => format!("it is not JSON as it should be: {e}"),
     };
-    Error::new(DOING, what).help("copy or export the file again")
+    Error::new(DOING, what).quoting().help("copy or export the file again")
 }
 
 /// What was read of the outermost object. The files are in the database already.

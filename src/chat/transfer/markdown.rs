@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{EXPORTING, disk_error, title_of, write_whole};
-use crate::chat::history::{Conversation, History};
+use super::{EXPORTING, Source, disk_error, title_of, write_whole};
+use crate::chat::history::Conversation;
 use crate::chat::message::Role;
 use crate::chat::tree::{Attachment, AttachmentKind, Entry, MessageState};
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ const NAME: usize = 60;
 /// Folders that are tried before the user is told.
 const FOLDERS: u32 = 1000;
 
-pub(super) fn write(history: &History, list: &[Conversation], to: &Path) -> Result<()> {
+pub(super) fn write(history: &dyn Source, list: &[Conversation], to: &Path) -> Result<()> {
     let mut pictures = Pictures { to, folder: None, written: HashMap::new() };
     let result = write_whole(to, EXPORTING, |out| {
         for conversation in list {
@@ -37,7 +37,7 @@ pub(super) fn write(history: &History, list: &[Conversation], to: &Path) -> Resu
     result
 }
 
-fn text_of(history: &History, conversation: &Conversation, pictures: &mut Pictures<'_>) -> Result<String> {
+fn text_of(history: &dyn Source, conversation: &Conversation, pictures: &mut Pictures<'_>) -> Result<String> {
     let title: Vec<&str> = title_of(conversation).split_whitespace().collect();
     let mut text = format!("# {}\n\n", title.join(" "));
     let system = ["system_prompt", "system"].iter().find_map(|key| conversation.settings.get(key)?.as_str());
@@ -116,7 +116,7 @@ struct Pictures<'a> {
 }
 
 impl Pictures<'_> {
-    fn link(&mut self, history: &History, attachment: &Attachment) -> Result<String> {
+    fn link(&mut self, history: &dyn Source, attachment: &Attachment) -> Result<String> {
         if let Some(link) = self.written.get(&attachment.hash) {
             return Ok(link.clone());
         }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 pub use import::import;
 
 use super::history::{Conversation, ConversationId, History};
+use super::tree::{Attachment, Tree};
 use crate::error::{Error, Result};
 
 /// What tells our files from others.
@@ -29,13 +30,48 @@ pub enum Format {
     Markdown,
 }
 
+/// Where conversations are read that are exported.
+pub trait Source {
+    /// All that are not deleted.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    fn conversations(&self) -> Result<Vec<Conversation>>;
+
+    /// The messages of one.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    fn tree(&self, id: ConversationId) -> Result<Tree>;
+
+    /// The bytes of a file that came with a message.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be read.
+    fn file(&self, attachment: &Attachment) -> Result<Vec<u8>>;
+}
+
+impl Source for History {
+    fn conversations(&self) -> Result<Vec<Conversation>> {
+        Self::conversations(self)
+    }
+
+    fn tree(&self, id: ConversationId) -> Result<Tree> {
+        Self::tree(self, id)
+    }
+
+    fn file(&self, attachment: &Attachment) -> Result<Vec<u8>> {
+        Self::file(self, attachment)
+    }
+}
+
 /// Writes conversations (`None`: all that are not deleted) to the file `to`, which appears when it is complete. Gives
 /// how many there are in it.
 ///
 /// # Errors
-/// The database cannot be read, one of the conversations is not in it, or the file cannot be written.
+/// They cannot be read, one of them is not there, or the file cannot be written.
 pub fn export(
-    history: &History,
+    history: &dyn Source,
     conversations: Option<&[ConversationId]>,
     format: Format,
     to: &Path,

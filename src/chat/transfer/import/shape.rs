@@ -212,7 +212,9 @@ fn wrong(key: &str, wanted: &str) -> Error {
 
 fn unknown(key: &str, value: &str) -> Error {
     let value: String = value.chars().take(40).collect();
-    Error::new(DOING, format!("{value:?} is no {key} that this program knows")).help("use a newer Ocelli")
+    Error::new(DOING, format!("{value:?} is no {key} that this program knows"))
+        .quoting()
+        .help("use a newer Ocelli")
 }
 
 /// An object whose values are taken out by name; `null` is as good as absent.

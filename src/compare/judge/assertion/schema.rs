@@ -40,7 +40,7 @@ impl Schema {
     /// # Errors
     /// It is no valid schema, refers to something outside itself, or is too large or too deep.
     pub fn compile(schema: &Value) -> Result<Self> {
-        let refused = |cause: &dyn fmt::Display| Error::new("reading a JSON schema", cause);
+        let refused = |cause: &dyn fmt::Display| Error::new("reading a JSON schema", cause).quoting();
         let plan = Plan::of(schema).map_err(|Refusal { cause, help }| refused(&cause).help(help))?;
         let mut compiler = Compiler::new();
         compiler.set_default_draft(Draft::V2020_12);

@@ -31,7 +31,7 @@ const READING: &str = "reading an assertion";
 
 /// An error about an assertion as it is written.
 pub(super) fn refused(cause: impl std::fmt::Display) -> Error {
-    Error::new(READING, cause)
+    Error::new(READING, cause).quoting()
 }
 
 /// A table all of whose keys are known.
