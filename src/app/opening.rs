@@ -313,7 +313,8 @@ fn run_once(
             let error = log::panicked("drawing the window", &*panic);
             tracing::error!("{}; starting anew", error.for_log());
             let losses = one_more(losses, start);
-            let panic = Some(error.to_string());
+            // Where the program starts anew this is among its arguments, which others on the machine can read.
+            let panic = Some(error.for_log());
             return Ok(Some(Left { losses, panic, opens_again: false, ..left.take() }));
         }
     };

@@ -8,14 +8,10 @@ use egui::ThemePreference;
 use super::settings::Settings;
 use super::texts::Language;
 use crate::bounded;
+use crate::chat::store::shared_file::{MOST_BYTES, MOST_VALUES};
 use crate::costs::colour::Metric;
 use crate::error::Error;
 use crate::remote::Server;
-
-/// Bytes of the file that are read, at most: a question that was typed and not sent is in it too.
-const MOST_BYTES: u64 = 16 << 20;
-/// Values in it, at most.
-const MOST_VALUES: usize = 100_000;
 
 /// Settings under a name.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]

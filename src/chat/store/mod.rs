@@ -7,7 +7,7 @@
 
 mod foresight;
 mod ids;
-mod shared_file;
+pub(crate) mod shared_file;
 mod worker;
 
 use std::cell::Cell;

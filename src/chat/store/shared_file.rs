@@ -4,8 +4,10 @@ use serde_json::{Map, Value};
 
 use crate::bounded;
 
-/// Values that a file may have.
-const MOST_VALUES: usize = 100_000;
+/// Bytes of the file, at most: a question that was typed and not sent is in it too.
+pub(crate) const MOST_BYTES: u64 = 16 << 20;
+/// Values in it, at most.
+pub(crate) const MOST_VALUES: usize = 100_000;
 
 /// What is to be written by a window that knew the file as `before`, wants it as `now`, and finds it as `there`. All are JSON objects; where one is
 /// not, it is `now`.

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::ids::Ids;
-use super::shared_file::merged;
+use super::shared_file::{MOST_BYTES, merged};
 use super::{Event, FIRST_LOCAL_ID, FileToKeep, Job};
 use crate::bounded;
 use crate::chat::history::{ConversationId, History, NewAttachment, NewMessage, now_ms};
@@ -469,12 +469,9 @@ fn new_attachment(file: &FileToKeep) -> NewAttachment<'_> {
     NewAttachment { kind: file.kind, name: &file.name, bytes: &file.bytes }
 }
 
-/// Bytes of the file, at most.
-const MOST_PREFERENCES_BYTES: u64 = 16 << 20;
-
 fn write_preferences(path: &Path, before: &str, text: &str) -> Result<()> {
     const DOING: &str = "saving the preferences";
-    let there = bounded::file(path, MOST_PREFERENCES_BYTES).and_then(bounded::text).unwrap_or_default();
+    let there = bounded::file(path, MOST_BYTES).and_then(bounded::text).unwrap_or_default();
     let text = merged(before, text, &there);
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|e| disk_error(DOING, folder, &e))?;
