@@ -71,13 +71,14 @@ fn adapter(text: &mut String, gpu: &Gpu) {
     let has = |has: bool| if has { "yes" } else { "no" };
     let _ = writeln!(
         text,
-        "- features in use: subgroups {} ({} to {} lanes), f16 {}, int64 {}, timestamps {}",
+        "- features in use: subgroups {} ({} to {} lanes), f16 {}, int64 {}, timestamps {}, matrix units {}",
         has(gpu.has_subgroups()),
         summary.subgroup_sizes.0,
         summary.subgroup_sizes.1,
         has(gpu.has_f16()),
         has(gpu.has_int64()),
         has(gpu.has_timestamps()),
+        gpu.cooperative_matrix().map_or("no".to_owned(), |side| format!("{side}x{side}")),
     );
     let _ = writeln!(
         text,

@@ -33,7 +33,7 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
         let yes = |has: bool, name: &'static str| if has { name } else { "-" };
         let _ = write!(
             text,
-            "{}  {}\n   {} {}, driver {}\n   largest binding {} MiB, largest buffer {} MiB, subgroups of {}-{}, {} {} {}\n",
+            "{}  {}\n   {} {}, driver {}\n   largest binding {} MiB, largest buffer {} MiB, subgroups of {}-{}, {} {} {} {}\n",
             a.index,
             a.name,
             a.kind,
@@ -46,6 +46,7 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
             yes(a.subgroups, "subgroup-operations"),
             yes(a.f16, "f16"),
             yes(a.timestamps, "timestamps"),
+            a.cooperative_matrix.map_or("-".to_owned(), |side| format!("matrix-units {side}x{side}")),
         );
     }
     print(&text)

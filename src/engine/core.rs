@@ -25,6 +25,7 @@ use super::{Command, Events};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, ReadbackRing, Recorder};
 use crate::log;
+use crate::model::calibration;
 use crate::model::convert::Progress;
 use crate::model::detokenizer::Detokenizer;
 use crate::model::kv_cache::PAGE_TOKENS;
@@ -201,6 +202,7 @@ impl Core {
             }
             Ok(())
         };
+        calibration::settle(&self.gpu);
         let before = self.gpu.allocated_bytes();
         let model = LoadedModel::load(&self.gpu, &source.model, &options, &mut uploading)?;
         let info = ModelInfo {

@@ -19,6 +19,8 @@ pub struct GpuOptions {
     pub without_subgroups: bool,
     /// Go on as if the adapter had no native f16.
     pub without_f16: bool,
+    /// Go on as if the adapter had no matrix units.
+    pub without_cooperative_matrix: bool,
     /// Go on as if the adapter could not time passes.
     pub without_timestamps: bool,
     /// Bind at most this many bytes at once, below the adapter's own limit; tests slice small models with it.
@@ -57,6 +59,8 @@ pub struct AdapterSummary {
     pub subgroups: bool,
     /// f16 in kernels.
     pub f16: bool,
+    /// Side of the square f16 matrices that its matrix units multiply, with sums in f32; null without such units.
+    pub cooperative_matrix: Option<u32>,
     /// Timestamps around passes.
     pub timestamps: bool,
 }
@@ -132,7 +136,37 @@ fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
         subgroup_sizes: (info.subgroup_min_size, info.subgroup_max_size),
         subgroups: features.contains(wgpu::Features::SUBGROUP),
         f16: features.contains(wgpu::Features::SHADER_F16),
+        cooperative_matrix: cooperative_size(adapter),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+    }
+}
+
+/// The largest square matrices of f16 that the adapter multiplies as one, adding up in f32.
+fn cooperative_size(adapter: &wgpu::Adapter) -> Option<u32> {
+    let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+        | wgpu::Features::SHADER_F16
+        | wgpu::Features::SUBGROUP;
+    if !adapter.features().contains(needed) {
+        return None;
+    }
+    let fits = |p: &wgpu::CooperativeMatrixProperties| {
+        (p.ab_type, p.cr_type) == (wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32)
+            && p.m_size == p.n_size
+            && p.n_size == p.k_size
+    };
+    adapter.cooperative_matrix_properties().iter().filter(|p| fits(p)).map(|p| p.m_size).max()
+}
+
+/// What an adapter must be told before it gives matrix units: nothing else of ours is experimental.
+#[expect(unsafe_code, reason = "asked for only where the adapter has the one feature; the reason is below")]
+fn experimental(needed: bool) -> wgpu::ExperimentalFeatures {
+    if needed {
+        // SAFETY: the one experimental feature that is asked for with it are cooperative matrices, which one kernel uses
+        // (`matmul_cooperative`): it loads from and stores to workgroup memory of fixed size only, at places that follow from
+        // constants, and the tests hold it against sums in f64 on a device that has them.
+        unsafe { wgpu::ExperimentalFeatures::enabled() }
+    } else {
+        wgpu::ExperimentalFeatures::disabled()
     }
 }
 
@@ -170,8 +204,10 @@ struct Inner {
     summary: AdapterSummary,
     subgroups: bool,
     f16: bool,
+    cooperative: Option<u32>,
     int64: bool,
     timestamps: bool,
+    untimed: AtomicBool,
     checked_kernels: bool,
     max_binding_bytes: usize,
     /// Lanes of a subgroup, once asked.
@@ -266,17 +302,27 @@ impl Gpu {
             | wgpu::Features::SHADER_F16
             | wgpu::Features::SHADER_INT64
             | wgpu::Features::TIMESTAMP_QUERY;
-        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-            label: Some("ocelli"),
-            required_features: adapter.features() & wanted,
-            required_limits: limits,
-            experimental_features: wgpu::ExperimentalFeatures::disabled(),
-            memory_hints: wgpu::MemoryHints::MemoryUsage,
-            trace: wgpu::Trace::Off,
-        }))
-        .map_err(|e| {
-            Error::new(doing, e).at(&summary.name).help("update its driver or choose another with --adapter")
-        })?;
+        let request = |cooperative: bool| {
+            let mut wanted = wanted;
+            wanted.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, cooperative);
+            pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+                label: Some("ocelli"),
+                required_features: adapter.features() & wanted,
+                required_limits: limits.clone(),
+                experimental_features: experimental(cooperative),
+                memory_hints: wgpu::MemoryHints::MemoryUsage,
+                trace: wgpu::Trace::Off,
+            }))
+        };
+        let cooperative = summary.cooperative_matrix.is_some() && !options.without_cooperative_matrix;
+        let (device, queue) = request(cooperative)
+            // What is experimental may be what a driver has and cannot open.
+            .or_else(|e| if cooperative { request(false) } else { Err(e) })
+            .map_err(|e| {
+                Error::new(doing, e)
+                    .at(&summary.name)
+                    .help("update its driver or choose another with --adapter")
+            })?;
 
         let fault = Arc::new(Fault::default());
         let seen = fault.clone();
@@ -302,8 +348,14 @@ impl Gpu {
         Ok(Self(Arc::new(Inner {
             subgroups: summary.subgroups && !options.without_subgroups,
             f16: summary.f16 && !options.without_f16,
+            cooperative: summary.cooperative_matrix.filter(|_| {
+                device.features().contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+                    && !options.without_f16
+                    && !options.without_subgroups
+            }),
             int64: device.features().contains(wgpu::Features::SHADER_INT64),
             timestamps: summary.timestamps && !options.without_timestamps,
+            untimed: AtomicBool::new(false),
             checked_kernels: options.checked_kernels,
             lanes: OnceLock::new(),
             tuning: Mutex::new(options.tuning),
@@ -370,6 +422,13 @@ impl Gpu {
         self.0.f16
     }
 
+    /// Side of the square matrices of f16 that the device multiplies as one with sums in f32: 8 or 16; `None` without matrix
+    /// units.
+    #[must_use]
+    pub fn cooperative_matrix(&self) -> Option<u32> {
+        self.0.cooperative
+    }
+
     /// Have kernels 64-bit integers?
     #[must_use]
     pub fn has_int64(&self) -> bool {
@@ -429,6 +488,16 @@ impl Gpu {
     #[must_use]
     pub fn has_timestamps(&self) -> bool {
         self.0.timestamps
+    }
+
+    /// Leaves steps untimed for a while, as if the adapter had no timestamps: what they cost is measured that way.
+    #[doc(hidden)]
+    pub fn leave_untimed(&self, untimed: bool) {
+        self.0.untimed.store(untimed, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_untimed(&self) -> bool {
+        self.0.untimed.load(Ordering::Relaxed)
     }
 
     /// # Errors

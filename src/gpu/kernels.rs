@@ -46,7 +46,9 @@ impl KernelKey {
         defines.insert("SUBGROUPS", u8::from(subgroups).to_string());
         defines.insert("F16", u8::from(f16).to_string());
         let body = expand(self.file, &defines, edits)?;
-        Ok(if f16 && body.contains("f16") { format!("enable f16;\n{body}") } else { body })
+        let f16 = if f16 && body.contains("f16") { "enable f16;\n" } else { "" };
+        let cooperative = if body.contains("coop_mat") { "enable wgpu_cooperative_matrix;\n" } else { "" };
+        Ok(format!("{f16}{cooperative}{body}"))
     }
 
     /// A short name for profiles and error messages.
@@ -103,12 +105,27 @@ pub const FAMILIES: &[Family] = &[
     Family { file: "flops_peak", axes: &[] },
     Family { file: "layer_norm", axes: &[] },
     Family { file: "matmul", axes: &[WEIGHTS, EPILOGUE] },
+    // The grid and the fragments of a subgroup belong together: see `all_variants`.
+    Family {
+        file: "matmul_cooperative",
+        axes: &[
+            ("WEIGHTS", &["int8", "f16"]),
+            EPILOGUE,
+            ("SIZE", &["8", "16"]),
+            ("GRID_M", &["1", "2", "4"]),
+            ("GRID_N", &["2", "4"]),
+            ("FM", &["1", "2", "4", "8"]),
+            ("FN", &["1", "2", "4"]),
+        ],
+    },
     Family {
         file: "matmul_lanes",
         axes: &[WEIGHTS, EPILOGUE, ("GROUPS", &["1", "4"]), ("COLUMNS", &["4"]), WIDE],
     },
+    Family { file: "matmul_packed", axes: &[EPILOGUE] },
     Family { file: "matvec", axes: &[WEIGHTS, EPILOGUE, BATCH, ("ROWS", &["4", "8"])] },
     Family { file: "matvec_lanes", axes: &[WEIGHTS, EPILOGUE, BATCH, WIDE] },
+    Family { file: "narrow_rows", axes: &[("TO", &["f16", "int8"])] },
     Family { file: "read_bandwidth", axes: &[WIDE] },
     Family { file: "rms_norm", axes: &[] },
     Family { file: "rope_and_cache", axes: &[KV, ("HEAD_DIM", &["64", "128"])] },
@@ -139,6 +156,13 @@ pub fn all_variants() -> Vec<KernelKey> {
     };
     keys.retain(|key| match (define(key, "HEAD_DIM"), define(key, "LANES"), define(key, "OWN")) {
         (Some(head_dim), Some(lanes), Some(own)) => own == (head_dim / 4).div_ceil(lanes),
+        _ => true,
+    });
+    keys.retain(|key| match (define(key, "SIZE"), define(key, "GRID_M"), define(key, "GRID_N")) {
+        (Some(size), Some(m), Some(n)) => {
+            let side = |grid: usize, own| define(key, own).is_some_and(|own| grid * own * size == 64);
+            (m == n || 2 * m == n) && side(m, "FM") && side(n, "FN")
+        }
         _ => true,
     });
     keys

@@ -417,7 +417,7 @@ impl Recorder {
     fn end_span(&mut self, ring: &mut ReadbackRing, record: Option<&wgpu::Buffer>) -> Result<Readback> {
         let staging = ring.take(&self.gpu)?;
         let record_bytes = ring.bytes() - TIMES_BYTES;
-        let times = self.timestamps.as_ref().map(|t| (t.set.clone(), t.resolved.clone()));
+        let times = self.timed().map(|t| (t.set.clone(), t.resolved.clone()));
         let profiling = self.profile.is_some();
         let to = staging.clone();
         let submission = self.submit_with(true, move |encoder, taken| {
@@ -441,8 +441,13 @@ impl Recorder {
         readback.submitted_ns = self.submitted_ns.take().unwrap_or(now);
         readback.recorded_ns = self.recorded_ns.take().unwrap_or(readback.submitted_ns);
         let taken = std::mem::take(&mut self.taken);
-        readback.is_timed = self.profile.is_some() || taken[0] && taken[1];
+        readback.is_timed = self.profile.is_some() || taken[0] && taken[1] && self.timed().is_some();
         Ok(readback)
+    }
+
+    /// Where steps are timed: their times on the device.
+    fn timed(&self) -> Option<&Timestamps> {
+        self.timestamps.as_ref().filter(|_| !self.gpu.is_untimed())
     }
 
     /// A ring for records of `bytes` with the step's times behind them.
@@ -567,7 +572,7 @@ impl Recorder {
             taken[0] |= begins;
             taken[1] |= ends;
             taken[2] |= at_beginning == Some(2);
-            let timestamp_writes = match &self.timestamps {
+            let timestamp_writes = match self.timed() {
                 Some(t) if at_beginning.is_some() || ends => Some(wgpu::ComputePassTimestampWrites {
                     query_set: &t.set,
                     beginning_of_pass_write_index: at_beginning,

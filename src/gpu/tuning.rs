@@ -28,6 +28,12 @@ pub enum MatrixKernel {
     Tiles,
     /// `matmul_lanes`: tiles in registers, rows broadcast over a subgroup. Subgroups of eight lanes or more.
     Lanes,
+    /// `matmul_packed`: int8 weights by activations in two digits of int8, four products an instruction where the device has
+    /// one. Products of other weights run on `matmul`.
+    Packed,
+    /// `matmul_cooperative`: the device's matrix units, factors rounded to f16 ([`Gpu::cooperative_matrix`]). Products of f32
+    /// weights run on `matmul`.
+    Cooperative,
 }
 
 /// The kernels a device runs matrix products on.
@@ -46,10 +52,19 @@ impl Tuning {
     /// For software devices, where a load is one instruction a lane and a broadcast none.
     pub const SOFTWARE: Self = Self { vector: VectorKernel::Lanes, matrix: MatrixKernel::Lanes };
 
+    /// Integers, four an instruction; a device without such an instruction runs them, too.
+    pub const PACKED: Self = Self { matrix: MatrixKernel::Packed, ..Self::PORTABLE };
+    /// For graphics cards with matrix units.
+    pub const COOPERATIVE: Self = Self { matrix: MatrixKernel::Cooperative, ..Self::PORTABLE };
+
     /// The default for a device.
     #[must_use]
     pub fn default_for(gpu: &Gpu) -> Self {
-        if gpu.summary().is_software() && gpu.fits_lanes() { Self::SOFTWARE } else { Self::PORTABLE }
+        match (gpu.summary().is_software(), gpu.cooperative_matrix()) {
+            (true, _) if gpu.fits_lanes() => Self::SOFTWARE,
+            (false, Some(_)) => Self::COOPERATIVE,
+            _ => Self::PORTABLE,
+        }
     }
 
     /// Can this device run these kernels?
@@ -57,7 +72,8 @@ impl Tuning {
     pub fn is_possible(self, gpu: &Gpu) -> bool {
         let lanes = self.vector == VectorKernel::Lanes || self.matrix == MatrixKernel::Lanes;
         let rows = !matches!(self.vector, VectorKernel::Strided { rows } if rows != 4 && rows != 8);
-        rows && (!lanes || gpu.fits_lanes())
+        let matrix = self.matrix != MatrixKernel::Cooperative || gpu.cooperative_matrix().is_some();
+        rows && matrix && (!lanes || gpu.fits_lanes())
     }
 }
 

@@ -37,7 +37,8 @@ pub fn calibrate(gpu: &Gpu) -> Result<(Tuning, Vec<Candidate>)> {
     let vectors = [VectorKernel::Strided { rows: 4 }, VectorKernel::Strided { rows: 8 }, VectorKernel::Lanes]
         .map(|vector| Tuning { vector, ..Tuning::PORTABLE });
     let matrices =
-        [MatrixKernel::Tiles, MatrixKernel::Lanes].map(|matrix| Tuning { matrix, ..Tuning::PORTABLE });
+        [MatrixKernel::Tiles, MatrixKernel::Lanes, MatrixKernel::Packed, MatrixKernel::Cooperative]
+            .map(|matrix| Tuning { matrix, ..Tuning::PORTABLE });
     let mut seen = Vec::new();
     let mut fastest = |choices: &[Tuning], shape: [usize; 3], name: &dyn Fn(&Tuning) -> String| {
         let product = Measured::new(gpu, shape)?;
@@ -148,14 +149,40 @@ pub fn apply_remembered(gpu: &Gpu) {
     }
 }
 
+/// Has a card that nothing was measured on yet measure which kernels are the fastest (a fraction of a second, most of it the
+/// driver compiling), take them and keep the choice. A software device runs its defaults: they were measured, and what else
+/// the processor does would mislead it. What fails is logged, and the defaults run.
+pub fn settle(gpu: &Gpu) {
+    if gpu.is_tuned() || gpu.summary().is_software() {
+        return;
+    }
+    if let Err(error) = file().and_then(|file| settle_in(&file, gpu)) {
+        tracing::warn!("{error}");
+    }
+}
+
+fn settle_in(file: &Path, gpu: &Gpu) -> Result<()> {
+    let (tuning, candidates) = calibrate(gpu)?;
+    for candidate in candidates {
+        tracing::info!("{:.2} ms for {:?} by {}", candidate.ms, candidate.shape, candidate.kernel);
+    }
+    gpu.set_tuning(tuning);
+    remember_in(file, gpu, tuning)
+}
+
 /// Keeps what was measured on this adapter and driver.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn remember(gpu: &Gpu, tuning: Tuning) -> Result<PathBuf> {
-    const DOING: &str = "keeping the measured choice of kernels";
     let file = file()?;
-    let mut all = read(&file);
+    remember_in(&file, gpu, tuning)?;
+    Ok(file)
+}
+
+fn remember_in(file: &Path, gpu: &Gpu, tuning: Tuning) -> Result<()> {
+    const DOING: &str = "keeping the measured choice of kernels";
+    let mut all = read(file);
     all.insert(name_of(gpu), tuning);
     let text = serde_json::to_vec_pretty(&all).map_err(|e| Error::new(DOING, e))?;
     if let Some(folder) = file.parent() {
@@ -163,8 +190,42 @@ pub fn remember(gpu: &Gpu, tuning: Tuning) -> Result<PathBuf> {
     }
     // Whole or not at all: another program may be reading it.
     let part = file.with_extension("part");
-    std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, &file)).map_err(|e| {
-        Error::new(DOING, e).at_path(&file).help("set OCELLI_CACHE to a folder that can be written")
-    })?;
-    Ok(file)
+    std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, file)).map_err(|e| {
+        Error::new(DOING, e).at_path(file).help("set OCELLI_CACHE to a folder that can be written")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::GpuOptions;
+
+    #[test]
+    fn what_was_measured_is_taken_and_kept_for_this_adapter_and_driver() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("made on the way").join(FILE);
+        let gpu = Gpu::new(&GpuOptions::default()).expect("a device");
+        assert!(!gpu.is_tuned());
+        settle_in(&file, &gpu).expect("measured");
+        assert!(gpu.is_tuned() && gpu.tuning().is_possible(&gpu));
+        let kept = read(&file);
+        assert_eq!(kept.get(&name_of(&gpu)), Some(&gpu.tuning()), "{kept:?}");
+        // Others' choices stay.
+        let before = std::fs::read_to_string(&file).expect("the file");
+        let other = before.replacen(&gpu.summary().name, "another card", 1);
+        std::fs::write(&file, other).expect("written");
+        remember_in(&file, &gpu, Tuning::PORTABLE).expect("kept");
+        let kept = read(&file);
+        assert_eq!((kept.len(), kept.get(&name_of(&gpu))), (2, Some(&Tuning::PORTABLE)), "{kept:?}");
+        assert!(gpu.allocated_bytes() < 1 << 20, "{} bytes are left", gpu.allocated_bytes());
+    }
+
+    #[test]
+    fn a_software_device_is_not_measured_by_itself() {
+        let gpu = Gpu::new(&GpuOptions::default()).expect("a device");
+        if gpu.summary().is_software() {
+            settle(&gpu);
+            assert!(!gpu.is_tuned());
+        }
+    }
 }

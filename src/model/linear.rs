@@ -1,8 +1,11 @@
 //! Matrix products: `y (+)= act(W x + b)` for one row, a batch of up to eight, or many.
 
+mod narrowed;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use self::narrowed::{Narrow, Narrowed};
 use super::weights::{Matrix, WeightFormat};
 use crate::error::Result;
 use crate::gpu::{Gpu, Kernel, KernelKey, MatrixKernel, Recorder, Tuning, VectorKernel, Work};
@@ -102,6 +105,49 @@ const LANES_TILE: (usize, usize) = (4, 4);
 /// In place of a batch: the kernel for many rows, for few of them. A row's sum is the same in both.
 const FEW_OF_MANY: usize = usize::MAX;
 
+/// Rows that are made narrow at a time, at least where so many are multiplied.
+const NARROW_ROWS: usize = 256;
+/// Subgroups of `matmul_cooperative` by rows and columns, for subgroups of 8, 16, 32 and 64 lanes.
+const GRIDS: [(u32, usize, usize); 4] = [(8, 4, 4), (16, 2, 4), (32, 2, 2), (64, 1, 2)];
+
+/// What multiplies many rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Tiles,
+    Lanes,
+    Cooperative,
+    Packed,
+}
+
+impl Way {
+    /// What runs for weights of this format. Matrix units have no f32, and integers are multiplied by integers only.
+    fn of(tuning: Tuning, format: WeightFormat) -> Self {
+        match (tuning.matrix, format) {
+            (MatrixKernel::Lanes, _) => Self::Lanes,
+            (MatrixKernel::Cooperative, WeightFormat::Int8 | WeightFormat::F16) => Self::Cooperative,
+            (MatrixKernel::Packed, WeightFormat::Int8) => Self::Packed,
+            _ => Self::Tiles,
+        }
+    }
+
+    fn narrow(self) -> Option<Narrow> {
+        match self {
+            Self::Cooperative => Some(Narrow::F16),
+            Self::Packed => Some(Narrow::Int8),
+            Self::Tiles | Self::Lanes => None,
+        }
+    }
+
+    /// Rows and columns of a workgroup's tile.
+    fn tile(self, few: bool) -> (usize, usize) {
+        match self {
+            // A workgroup of 64 lanes.
+            Self::Lanes => (if few { 8 } else { LANES_TILE.0 * 8 }, LANES_TILE.1 * 64),
+            _ => (64, 64),
+        }
+    }
+}
+
 /// The kernels of matrix products, ready for one model's formats.
 #[derive(Debug)]
 pub struct Linear {
@@ -109,6 +155,7 @@ pub struct Linear {
     tuning: Tuning,
     kernels: HashMap<(WeightFormatKey, Epilogue, usize), Arc<Kernel>>,
     no_bias: wgpu::Buffer,
+    narrowed: Option<Narrowed>,
 }
 
 type WeightFormatKey = &'static str;
@@ -137,18 +184,25 @@ impl Linear {
             tuning,
             kernels: HashMap::new(),
             no_bias: gpu.storage_buffer("no bias", 16)?,
+            narrowed: None,
         })
     }
 
     /// Takes its buffers off the device's count, before it is dropped.
     pub fn free(&self) {
         self.gpu.uncount_bytes(self.no_bias.size());
+        if let Some(narrowed) = &self.narrowed {
+            narrowed.free();
+        }
     }
 
-    /// The key of the kernel for `batch` rows (0: many) that this device runs.
+    /// The keys of the kernels that a product of `batch` rows (0: many) takes on this device.
     #[must_use]
-    pub fn key(gpu: &Gpu, format: WeightFormat, epilogue: Epilogue, batch: usize) -> KernelKey {
-        Self::tuned_key(gpu, gpu.tuning(), format, epilogue, batch)
+    pub fn keys(gpu: &Gpu, format: WeightFormat, epilogue: Epilogue, batch: usize) -> Vec<KernelKey> {
+        let tuning = gpu.tuning();
+        let narrow = Way::of(tuning, format).narrow().filter(|_| batch == 0);
+        let product = Self::tuned_key(gpu, tuning, format, epilogue, batch);
+        narrow.map(Narrow::key).into_iter().chain([product]).collect()
     }
 
     fn tuned_key(
@@ -162,12 +216,24 @@ impl Linear {
             |file| KernelKey::new(file).with("WEIGHTS", format.name()).with("EPILOGUE", epilogue.name());
         let wide = u8::from(gpu.has_int64());
         if batch == 0 || batch == FEW_OF_MANY {
-            return match tuning.matrix {
-                MatrixKernel::Tiles => with("matmul"),
-                MatrixKernel::Lanes => with("matmul_lanes")
+            return match Way::of(tuning, format) {
+                Way::Tiles => with("matmul"),
+                Way::Lanes => with("matmul_lanes")
                     .with("GROUPS", if batch == 0 { LANES_TILE.0 } else { 1 })
                     .with("COLUMNS", LANES_TILE.1)
                     .with("WIDE", wide),
+                Way::Packed => KernelKey::new("matmul_packed").with("EPILOGUE", epilogue.name()),
+                Way::Cooperative => {
+                    let size = gpu.cooperative_matrix().unwrap_or(16) as usize;
+                    let lanes = gpu.subgroup_lanes();
+                    let (_, m, n) = GRIDS.into_iter().find(|grid| grid.0 >= lanes).unwrap_or(GRIDS[3]);
+                    with("matmul_cooperative")
+                        .with("SIZE", size)
+                        .with("GRID_M", m)
+                        .with("GRID_N", n)
+                        .with("FM", 64 / size / m)
+                        .with("FN", 64 / size / n)
+                }
             };
         }
         match tuning.vector {
@@ -178,12 +244,13 @@ impl Linear {
 
     /// The kernel for `batch` rows (0: many), compiled once.
     fn kernel(&mut self, format: WeightFormat, epilogue: Epilogue, batch: usize) -> Result<Arc<Kernel>> {
-        let key = (format.name(), epilogue, batch);
-        if let Some(kernel) = self.kernels.get(&key) {
+        let place = (format.name(), epilogue, batch);
+        if let Some(kernel) = self.kernels.get(&place) {
             return Ok(kernel.clone());
         }
-        let kernel = self.gpu.kernel(&Self::tuned_key(&self.gpu, self.tuning, format, epilogue, batch))?;
-        self.kernels.insert(key, kernel.clone());
+        let key = Self::tuned_key(&self.gpu, self.tuning, format, epilogue, batch);
+        let kernel = self.gpu.kernel(&key)?;
+        self.kernels.insert(place, kernel.clone());
         Ok(kernel)
     }
 
@@ -265,11 +332,8 @@ impl Linear {
         let kernel = self.kernel(w.format, product.epilogue, if few { FEW_OF_MANY } else { 0 })?;
         let bias = w.bias.as_ref().unwrap_or(&self.no_bias);
         // Divide the rows (in whole tiles), then the columns, so that no dispatch is longer than a piece.
-        let (tile_rows, tile_columns) = match self.tuning.matrix {
-            MatrixKernel::Tiles => (64, 64),
-            // A workgroup of 64 lanes.
-            MatrixKernel::Lanes => (if few { 8 } else { LANES_TILE.0 * 8 }, LANES_TILE.1 * 64),
-        };
+        let way = Way::of(self.tuning, w.format);
+        let (tile_rows, tile_columns) = way.tile(few);
         let tile_cost = (2 * tile_rows * tile_columns * w.cols) as f64;
         let tiles = (recorder.piece_cost() / tile_cost).max(1.0) as usize;
         let m_step = (tiles.clamp(1, 8) * tile_rows).min(product.rows);
@@ -278,6 +342,12 @@ impl Linear {
         let mut m0 = 0;
         while m0 < product.rows {
             let m = m_step.min(product.rows - m0);
+            let narrowed = match way.narrow() {
+                Some(to) => {
+                    Some(narrow(&mut self.narrowed, recorder, &self.gpu, to, w.cols, product, (m0, m))?)
+                }
+                None => None,
+            };
             for slice in &w.slices {
                 let n_tiles = slice.rows.div_ceil(tile_columns);
                 let mut tile = 0;
@@ -289,12 +359,15 @@ impl Linear {
                         word(w.cols),
                         word(slice.first_row),
                         word(Self::y_stride(w, product)),
-                        word(product.x_first_row + m0),
+                        // Narrow rows begin at 0.
+                        if narrowed.is_some() { 0 } else { word(product.x_first_row + m0) },
                         word(product.y_first_row + m0),
                         Self::flags(w, product),
                         word(tile),
                     ];
-                    let mut buffers = vec![product.x, &slice.data, bias, product.y];
+                    let x = narrowed.map_or(product.x, |narrowed| &narrowed.rows);
+                    let mut buffers = vec![x, &slice.data, bias, product.y];
+                    buffers.extend(narrowed.map(|narrowed| &narrowed.scales));
                     buffers.extend(slice.scales.as_ref());
                     let columns = (count * tile_columns).min(slice.rows - tile * tile_columns);
                     // A tile takes as long with few rows in it.
@@ -309,4 +382,25 @@ impl Linear {
         }
         Ok(())
     }
+}
+
+/// Makes rows `m0…m0 + m` of the product's input narrow, in memory that is made when it is first wanted.
+fn narrow<'a>(
+    place: &'a mut Option<Narrowed>,
+    recorder: &mut Recorder,
+    gpu: &Gpu,
+    to: Narrow,
+    cols: usize,
+    product: &Product<'_>,
+    (m0, m): (usize, usize),
+) -> Result<&'a Narrowed> {
+    if let Some(old) = place.take_if(|narrowed| !narrowed.holds(to, m, cols)) {
+        old.free();
+    }
+    let narrowed = match place {
+        Some(narrowed) => narrowed,
+        None => place.insert(Narrowed::new(gpu, to, m.max(NARROW_ROWS), cols)?),
+    };
+    narrowed.record(recorder, product.x, product.x_first_row + m0, m, cols)?;
+    Ok(narrowed)
 }

@@ -269,11 +269,11 @@ impl TextDecoder {
         keys.push(Self::decode_key(text, kv));
         keys.push(KernelKey::new("attention_reduce").with("HEAD_DIM", text.head_dim));
         for batch in [1, 0] {
-            keys.extend(
-                [Epilogue::None, Epilogue::SwiGlu].map(|epilogue| Linear::key(gpu, body, epilogue, batch)),
-            );
+            for epilogue in [Epilogue::None, Epilogue::SwiGlu] {
+                keys.extend(Linear::keys(gpu, body, epilogue, batch));
+            }
         }
-        keys.push(Linear::key(gpu, head, Epilogue::None, 1));
+        keys.extend(Linear::keys(gpu, head, Epilogue::None, 1));
         keys
     }
 
@@ -284,9 +284,9 @@ impl TextDecoder {
         let head = WeightFormat::of_storage(recipe.storage(TensorKind::Head));
         let of_batch = |batch| {
             let products = [(body, Epilogue::None), (body, Epilogue::SwiGlu), (head, Epilogue::None)];
-            products.map(|(format, epilogue)| Linear::key(gpu, format, epilogue, batch))
+            products.map(|(format, epilogue)| Linear::keys(gpu, format, epilogue, batch))
         };
-        [2, 8, 4].into_iter().flat_map(of_batch).collect()
+        [2, 8, 4].into_iter().flat_map(of_batch).flatten().collect()
     }
 
     /// Bytes of everything but weights that loading makes: activations, the rotary table, logits.

@@ -174,10 +174,9 @@ impl VisionTower {
         let format = WeightFormat::of_storage(recipe.storage(TensorKind::Vision));
         let mut keys = ["layer_norm", "vision_position", "vision_rope"].map(KernelKey::new).to_vec();
         keys.push(Flash::key(gpu, "dense", config.head_dim()));
-        keys.extend(
-            [Epilogue::None, Epilogue::GeluTanh, Epilogue::GeluErf]
-                .map(|epilogue| Linear::key(gpu, format, epilogue, 0)),
-        );
+        for epilogue in [Epilogue::None, Epilogue::GeluTanh, Epilogue::GeluErf] {
+            keys.extend(Linear::keys(gpu, format, epilogue, 0));
+        }
         keys
     }
 

@@ -321,11 +321,11 @@ fn processor_secs() -> f64 {
     fields.get(10..12).map_or(0.0, |times| times.iter().sum::<f64>() / 100.0)
 }
 
-/// How much recording costs: decoding with it and, on a device without timestamps and with nobody who gathers, without. Two engines of
-/// each kind answer in turn, each as often first, since two copies of a model are not equally fast: what engines of one kind differ by is
-/// what this cannot tell from nothing. A step is the time from a token to the next one at the asker's; the middle one of all of an engine's
-/// is hardly disturbed by others on the machine. Where the device is software, the processor's time is what recording costs, too.
-/// `OCELLI_TEST_MODEL` names the model, `OCELLI_TEST_ROUNDS` how many answers of each engine, `OCELLI_TEST_TOKENS` how long they are.
+/// How much recording costs: one engine answers in pairs, once as it always does and its events gathered, once with its steps left
+/// untimed and nobody who gathers; which comes first alternates. (Two copies of a model are not equally fast: they would tell
+/// nothing below some percent.) A step is the time from a token to the next one at the asker's; the middle one of an answer is
+/// hardly disturbed by others on the machine. Where the device is software, the processor's time is what recording costs, too.
+/// `OCELLI_TEST_MODEL` names the model, `OCELLI_TEST_ROUNDS` how many pairs, `OCELLI_TEST_TOKENS` how long answers are.
 #[test]
 #[ignore = "a measurement, for docs/measurements.md"]
 fn recording_costs_little() {
@@ -334,18 +334,17 @@ fn recording_costs_little() {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
     };
     let (rounds, tokens) = (number("OCELLI_TEST_ROUNDS", 15), number("OCELLI_TEST_TOKENS", 100));
-    let open = |without_timestamps: bool| {
-        let options = GpuOptions { without_timestamps, ..GpuOptions::default() };
-        let engine = Engine::start(Gpu::new(&options).unwrap(), Arc::new(|| {})).unwrap();
-        let options = LoadOptions { context: 1024, ..LoadOptions::default() };
-        let load = engine.load(LoadRequest { folder: folder.clone().into(), recipe: None, options });
-        match load.events.iter().last().unwrap() {
-            LoadEvent::Loaded(info) => (engine, *info),
-            other => panic!("{other:?}"),
-        }
+    let gpu = Gpu::new(&GpuOptions::default()).unwrap();
+    let engine = Engine::start(gpu.clone(), Arc::new(|| {})).unwrap();
+    let options = LoadOptions { context: 1024, ..LoadOptions::default() };
+    let load = engine.load(LoadRequest { folder: folder.into(), recipe: None, options });
+    let info = match load.events.iter().last().unwrap() {
+        LoadEvent::Loaded(info) => *info,
+        other => panic!("{other:?}"),
     };
-    // The milliseconds of each step, and the processor's of the whole answer.
-    let run = |(engine, info): &(Engine, ModelInfo), gathers: bool| {
+    // The middle one and the mean of an answer's steps, and the processor's time a token: milliseconds.
+    let run = |records: bool| {
+        gpu.leave_untimed(!records);
         let messages = vec![Message::text(Role::User, "Tell me about a red circle and a blue star")];
         let request = Request {
             max_tokens: Some(tokens),
@@ -353,7 +352,7 @@ fn recording_costs_little() {
             speculation: Speculation::Off,
             ..Request::new(messages)
         };
-        let mut ledger = gathers.then(|| Ledger::new(About::from(info), Instant::now(), 0));
+        let mut ledger = records.then(|| Ledger::new(About::from(&info), Instant::now(), 0));
         let used = processor_secs();
         let answer = engine.ask(request);
         let (mut steps, mut before) = (vec![], None::<Instant>);
@@ -362,47 +361,39 @@ fn recording_costs_little() {
                 ledger.see(&event);
             }
             match event {
-                AnswerEvent::Token(_) => {
+                AnswerEvent::Token(told) => {
+                    assert_eq!(told.times.begin_ns > 0, records && gpu.has_timestamps());
                     let now = Instant::now();
                     steps.extend(before.replace(now).map(|before| (now - before).as_secs_f64() * 1e3));
                 }
-                AnswerEvent::Finished(_) => return (steps, (processor_secs() - used) * 1e3),
+                AnswerEvent::Finished(_) => break,
+                AnswerEvent::Failed(error) => panic!("{error}"),
                 _ => {}
             }
         }
-        panic!("no end");
-    };
-    let engines = [true, false, true, false].map(|records| (records, open(!records)));
-    let mut seen: [(Vec<f64>, f64); 4] = Default::default();
-    for round in 0..=rounds {
-        for turn in 0..4 {
-            let n = (round + turn) % 4;
-            let (records, engine) = &engines[n];
-            let (steps, processor_ms) = run(engine, *records);
-            // The first round warms up.
-            if round > 0 {
-                seen[n].0.extend(steps);
-                seen[n].1 += processor_ms;
-            }
-        }
-    }
-    let ms = seen.map(|(mut steps, processor_ms)| {
+        let processor_ms = (processor_secs() - used) * 1e3 / tokens as f64;
         steps.sort_by(f64::total_cmp);
-        let of = |share: f64| steps[(steps.len() as f64 * share) as usize];
-        let mean = steps.iter().sum::<f64>() / steps.len() as f64;
-        [of(0.25), of(0.5), mean, processor_ms / (rounds * tokens) as f64]
-    });
-    for (n, what) in ["lower quartile", "median", "mean", "processor time a token"].iter().enumerate() {
-        let of = ms.map(|ms| ms[n]);
+        [steps[steps.len() / 2], steps.iter().sum::<f64>() / steps.len() as f64, processor_ms]
+    };
+    // Both ways warm up.
+    let _ = (run(true), run(false));
+    let pairs: Vec<([f64; 3], [f64; 3])> = (0..rounds)
+        .map(|round| {
+            let first = run(round % 2 == 0);
+            let second = run(round % 2 == 1);
+            if round % 2 == 0 { (first, second) } else { (second, first) }
+        })
+        .collect();
+    for (n, what) in ["median step", "mean step", "processor time a token"].iter().enumerate() {
+        let ratios: Vec<f64> = pairs.iter().map(|(with, without)| (with[n] / without[n]).ln()).collect();
+        let mean = ratios.iter().sum::<f64>() / rounds as f64;
+        let variance = ratios.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / (rounds as f64 - 1.0);
+        let error = (variance / rounds as f64).sqrt();
+        let with = pairs.iter().map(|(with, _)| with[n]).sum::<f64>() / rounds as f64;
+        let without = pairs.iter().map(|(_, without)| without[n]).sum::<f64>() / rounds as f64;
         println!(
-            "{what}: with {:.3} and {:.3} ms, without {:.3} and {:.3} ms, ratio {:.4}; of the same kind {:.4} and {:.4}",
-            of[0],
-            of[2],
-            of[1],
-            of[3],
-            ((of[0] * of[2]) / (of[1] * of[3])).sqrt(),
-            of[2] / of[0],
-            of[3] / of[1],
+            "{what}: with {with:.3} ms, without {without:.3} ms, ratio {:.4} +- {error:.4} (standard error, {rounds} pairs)",
+            mean.exp(),
         );
     }
 }

@@ -35,6 +35,7 @@ mod inside;
 mod int8_cache;
 mod kernels;
 mod matrix_products;
+mod narrow_products;
 mod parity;
 mod played;
 mod privacy;

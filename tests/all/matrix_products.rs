@@ -10,13 +10,13 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
 /// A matrix on the device and its values as the device must read them.
-struct Known {
-    matrix: Matrix,
-    values: Vec<f64>,
+pub struct Known {
+    pub matrix: Matrix,
+    pub values: Vec<f64>,
     bias: Option<Vec<f32>>,
 }
 
-fn known(
+pub fn known(
     gpu: &Gpu,
     format: WeightFormat,
     rows: usize,
@@ -80,7 +80,7 @@ fn erf(x: f64) -> f64 {
     if x.abs() > 5.0 { x.signum() } else { sum * 2.0 / std::f64::consts::PI.sqrt() }
 }
 
-fn expected(k: &Known, x: &[f32], m: usize, epilogue: Epilogue) -> Vec<f64> {
+pub fn expected(k: &Known, x: &[f32], m: usize, epilogue: Epilogue) -> Vec<f64> {
     let (rows, cols) = (k.matrix.rows, k.matrix.cols);
     let sum = |m: usize, n: usize| -> f64 {
         let dot: f64 = (0..cols).map(|c| f64::from(x[m * cols + c]) * k.values[n * cols + c]).sum();
@@ -107,7 +107,8 @@ fn expected(k: &Known, x: &[f32], m: usize, epilogue: Epilogue) -> Vec<f64> {
     out
 }
 
-const EPILOGUES: [Epilogue; 4] = [Epilogue::None, Epilogue::GeluTanh, Epilogue::GeluErf, Epilogue::SwiGlu];
+pub const EPILOGUES: [Epilogue; 4] =
+    [Epilogue::None, Epilogue::GeluTanh, Epilogue::GeluErf, Epilogue::SwiGlu];
 
 /// Kernels by tuning, and each of them with naga's checks of every index.
 #[test]
