@@ -5,6 +5,7 @@
 // w, bias, y, scales  see matmul; W in int8 or f16
 // x_scales [m]        f32
 //
+// int8 weights go in 64 times as large, since f16 has few bits below 2^-14; above 1023 they would be too large.
 // Workgroup of 128 makes a tile of 64 rows m by 64 columns n, 32 columns k at a time: the next 32 are on their way to registers
 // while these are multiplied. A subgroup has FM by FN fragments of SIZE by SIZE; GRID_M by GRID_N subgroups make the
 // tile. Where the device runs fewer subgroups than that, they come more than once.
@@ -42,6 +43,11 @@ struct Params {
 const STRIDE = 40u;
 const FRAGMENT = #{SIZE}u * #{SIZE}u;
 const GRID = #{GRID_M}u * #{GRID_N}u;
+#if WEIGHTS == int8
+const W_FACTOR = 64.0;
+#else
+const W_FACTOR = 1.0;
+#endif
 
 var<workgroup> x_tile: array<f16, 64u * STRIDE>;
 var<workgroup> w_tile: array<f16, 64u * STRIDE>;
@@ -73,7 +79,7 @@ fn sixteen_of_x(row: u32, k: u32) -> Sixteen {
 fn sixteen_of_w(row: u32, k: u32) -> Sixteen {
 #if WEIGHTS == int8
     let q = w[(row * p.cols + k) / 16u];
-    let scale = f32(scales[(row * p.cols + k) / 32u]);
+    let scale = f32(scales[(row * p.cols + k) / 32u]) * W_FACTOR;
     return Sixteen(
         vec4<f16>(bytes(q.x) * scale),
         vec4<f16>(bytes(q.y) * scale),
@@ -112,7 +118,7 @@ fn main(
     let k_own = local % 2u * 16u;
     let own = local / 2u * STRIDE + k_own;
     for (var first = 0u; first < GRID; first += subgroups) {
-        // A subgroup too many does what another one does, and keeps it to itself.
+        // A subgroup too many does what another one does, with the same sums, and writes nothing to y.
         let place = (first + subgroup) % GRID;
         let is_mine = first + subgroup < GRID;
         let at_m = place / #{GRID_N}u * (#{FM}u * #{SIZE}u);
@@ -182,7 +188,7 @@ fn main(
                 let m = m0 + at_m + #{i}u * #{SIZE}u + e / (#{SIZE}u / 2u);
                 let n = n0 + at_n + #{j}u * #{SIZE}u + e % (#{SIZE}u / 2u) * 2u;
                 if (m < p.m && n + 1u < p.rows) {
-                    let scale = x_scales[m];
+                    let scale = x_scales[m] / W_FACTOR;
                     let at = place * FRAGMENT + e * 2u;
                     let to = (m + p.y_first_row) * p.y_stride + (p.first_row + n) / 2u;
                     end_pair(to, sums[at] * scale, sums[at + 1u] * scale);
@@ -195,7 +201,7 @@ fn main(
                 if (m < p.m && n < p.rows) {
                     let column = p.first_row + n;
                     let to = (m + p.y_first_row) * p.y_stride + column;
-                    end_sum(to, column, sums[place * FRAGMENT + e] * x_scales[m]);
+                    end_sum(to, column, sums[place * FRAGMENT + e] * (x_scales[m] / W_FACTOR));
                 }
             }
 #endif

@@ -1,7 +1,7 @@
 // Rows of f32 made narrow, for products that multiply narrow numbers (matmul_cooperative, matmul_packed).
 //
 // TO == f16:  y[m, k] = f16(x[m, k] / scales[m]), scales[m] a power of two that brings the row's largest value to 1024…2048:
-//             nothing overflows, and what is lost at the lower end is 2^-25 of the largest.
+//             nothing overflows, and what is below 2^-24 of the largest may be lost.
 // TO == int8: x[m, k] = scales[m, k / 32] * (high[m, k] + low[m, k] / 254), two digits of -127…127 and scales the largest value
 //             of each 32 over 127: what is lost is 2^-16 of the largest. y has 32 high ones, then their 32 low ones.
 //

@@ -1,4 +1,4 @@
-//! Room `chat`: the checkpoint's own Jinja chat template, rendered as transformers renders it (spec §10.1).
+//! Room `chat`: the checkpoint's own Jinja chat template, rendered as transformers renders it.
 //! What users, tools and the model have written is marked, so that no text can pass for a control token.
 //! Reads the template's file; knows nothing of the GPU.
 

@@ -3,6 +3,8 @@
 mod bare;
 mod sweep;
 
+use std::sync::atomic::AtomicBool;
+
 use super::profile::{self, table};
 use super::workload::{Workload, WorkloadArgs, patches};
 use super::{ModelArgs, print, print_json, say};
@@ -205,7 +207,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 /// Measures which kernels are the fastest and takes them.
 fn tune(gpu: &Gpu) -> Result<Vec<Candidate>> {
     say("measuring which kernels are the fastest");
-    let (tuning, candidates) = calibration::calibrate(gpu)?;
+    let (tuning, candidates) = calibration::calibrate(gpu, &AtomicBool::new(false))?;
     gpu.set_tuning(tuning);
     Ok(candidates)
 }
@@ -216,7 +218,11 @@ fn keep_tuning(gpu: &Gpu, candidates: Option<Vec<Candidate>>) {
     let Some(candidates) = candidates else { return };
     for candidate in candidates {
         let [rows, outputs, inputs] = candidate.shape;
-        say(&format!("{:9.2} ms  {rows} x {inputs} -> {outputs}  {}", candidate.ms, candidate.kernel));
+        let ms = candidate.ms.map_or("   not run".to_owned(), |ms| format!("{ms:10.3}"));
+        say(&format!(
+            "{ms} ms  {rows} x {inputs} -> {outputs} {:4}  {}",
+            candidate.weights, candidate.kernel
+        ));
     }
     match calibration::remember(gpu, gpu.tuning()) {
         Ok(file) => say(&format!("the choice of kernels is kept in {}", file.display())),

@@ -202,7 +202,7 @@ impl Core {
             }
             Ok(())
         };
-        calibration::settle(&self.gpu);
+        calibration::settle(&self.gpu, cancel.flag())?;
         let before = self.gpu.allocated_bytes();
         let model = LoadedModel::load(&self.gpu, &source.model, &options, &mut uploading)?;
         let info = ModelInfo {

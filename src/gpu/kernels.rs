@@ -286,7 +286,7 @@ impl Gpu {
 #[expect(unsafe_code, reason = "the checks are what is dropped; the tests run every kernel with them too")]
 fn trusted_module(device: &wgpu::Device, descriptor: wgpu::ShaderModuleDescriptor<'_>) -> wgpu::ShaderModule {
     // SAFETY: the texts are the program's own files. Each clamps or tests its indices against the sizes in its parameters,
-    // which the host computes from the buffers it binds, and every loop ends. tests/all/matrix_products.rs and parity.rs run
+    // which the host computes from the buffers it binds, and every loop ends. tests/all/matrix_products.rs, narrow_products.rs and parity.rs run
     // them with the checks too.
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
 }

@@ -441,13 +441,13 @@ impl Recorder {
         readback.submitted_ns = self.submitted_ns.take().unwrap_or(now);
         readback.recorded_ns = self.recorded_ns.take().unwrap_or(readback.submitted_ns);
         let taken = std::mem::take(&mut self.taken);
-        readback.is_timed = self.profile.is_some() || taken[0] && taken[1] && self.timed().is_some();
+        readback.is_timed = self.profile.is_some() || taken[0] && taken[1];
         Ok(readback)
     }
 
     /// Where steps are timed: their times on the device.
     fn timed(&self) -> Option<&Timestamps> {
-        self.timestamps.as_ref().filter(|_| !self.gpu.is_untimed())
+        self.timestamps.as_ref().filter(|_| self.profile.is_some() || !self.gpu.is_untimed())
     }
 
     /// A ring for records of `bytes` with the step's times behind them.
@@ -569,9 +569,10 @@ impl Recorder {
             let begins = !self.span_open && pass_number == 1;
             let ends = end_of_span && pass_number == passes;
             let at_beginning = if begins { Some(0) } else { std::mem::take(&mut marked).then_some(2) };
-            taken[0] |= begins;
-            taken[1] |= ends;
-            taken[2] |= at_beginning == Some(2);
+            let is_timed = self.timed().is_some();
+            taken[0] |= is_timed && begins;
+            taken[1] |= is_timed && ends;
+            taken[2] |= is_timed && at_beginning == Some(2);
             let timestamp_writes = match self.timed() {
                 Some(t) if at_beginning.is_some() || ends => Some(wgpu::ComputePassTimestampWrites {
                     query_set: &t.set,

@@ -43,36 +43,38 @@ pub struct Tuning {
     pub vector: VectorKernel,
     /// For many rows.
     pub matrix: MatrixKernel,
+    /// For many rows and f16 weights (the vision tower's), where it is another one.
+    #[serde(default)]
+    pub matrix_f16: Option<MatrixKernel>,
 }
 
 impl Tuning {
     /// What every device can run.
     pub const PORTABLE: Self =
-        Self { vector: VectorKernel::Strided { rows: 4 }, matrix: MatrixKernel::Tiles };
+        Self { vector: VectorKernel::Strided { rows: 4 }, matrix: MatrixKernel::Tiles, matrix_f16: None };
     /// For software devices, where a load is one instruction a lane and a broadcast none.
-    pub const SOFTWARE: Self = Self { vector: VectorKernel::Lanes, matrix: MatrixKernel::Lanes };
+    pub const SOFTWARE: Self =
+        Self { vector: VectorKernel::Lanes, matrix: MatrixKernel::Lanes, matrix_f16: None };
 
     /// Integers, four an instruction; a device without such an instruction runs them, too.
     pub const PACKED: Self = Self { matrix: MatrixKernel::Packed, ..Self::PORTABLE };
     /// For graphics cards with matrix units.
     pub const COOPERATIVE: Self = Self { matrix: MatrixKernel::Cooperative, ..Self::PORTABLE };
 
-    /// The default for a device.
+    /// The default for a device. Matrix units and integers are taken where they were measured to be right and faster.
     #[must_use]
     pub fn default_for(gpu: &Gpu) -> Self {
-        match (gpu.summary().is_software(), gpu.cooperative_matrix()) {
-            (true, _) if gpu.fits_lanes() => Self::SOFTWARE,
-            (false, Some(_)) => Self::COOPERATIVE,
-            _ => Self::PORTABLE,
-        }
+        if gpu.summary().is_software() && gpu.fits_lanes() { Self::SOFTWARE } else { Self::PORTABLE }
     }
 
     /// Can this device run these kernels?
     #[must_use]
     pub fn is_possible(self, gpu: &Gpu) -> bool {
-        let lanes = self.vector == VectorKernel::Lanes || self.matrix == MatrixKernel::Lanes;
+        let matrices = [Some(self.matrix), self.matrix_f16];
+        let lanes = self.vector == VectorKernel::Lanes || matrices.contains(&Some(MatrixKernel::Lanes));
         let rows = !matches!(self.vector, VectorKernel::Strided { rows } if rows != 4 && rows != 8);
-        let matrix = self.matrix != MatrixKernel::Cooperative || gpu.cooperative_matrix().is_some();
+        let units = matrices.contains(&Some(MatrixKernel::Cooperative));
+        let matrix = !units || gpu.cooperative_matrix().is_some();
         rows && matrix && (!lanes || gpu.fits_lanes())
     }
 }

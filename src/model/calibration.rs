@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+use serde_json::Value;
 
 use super::linear::{Linear, Product};
 use super::source::cache_folder;
 use super::weights::{Matrix, MatrixSlice, WeightFormat};
 use crate::bounded;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, MatrixKernel, Pacing, Recorder, Tuning, VectorKernel};
 
 /// What one choice reached.
@@ -16,49 +19,80 @@ use crate::gpu::{Gpu, MatrixKernel, Pacing, Recorder, Tuning, VectorKernel};
 pub struct Candidate {
     /// The choice.
     pub kernel: String,
+    /// How the weights are stored.
+    pub weights: &'static str,
     /// The product measured: rows of x, outputs, inputs.
     pub shape: [usize; 3],
-    /// The best run, milliseconds.
-    pub ms: f64,
+    /// The best run, milliseconds; null: the driver refused it, or its results were not those of the plain kernel.
+    pub ms: Option<f64>,
 }
 
 /// The shapes of Qwen3-VL-2B: one row through its largest matrix, and a chunk of a prompt through a square one.
 const VECTOR_SHAPE: [usize; 3] = [1, 12288, 2048];
 const MATRIX_SHAPE: [usize; 3] = [128, 2048, 2048];
+/// Where those take no time: more than a card's caches hold, and a whole chunk through its largest matrix.
+const FAST_VECTOR_SHAPE: [usize; 3] = [1, 49152, 2048];
+const FAST_MATRIX_SHAPE: [usize; 3] = [256, 12288, 2048];
+/// A device is fast if the plain kernel takes less than this for `MATRIX_SHAPE`, milliseconds.
+const FAST_MS: f64 = 5.0;
 /// Runs of each choice.
 const ROUNDS: usize = 8;
+/// A run is so many products that they take about this long, seconds: starting it counts little.
+const RUN_SECS: f64 = 0.004;
+/// The plain choice stays unless another one takes less than this of its time.
+const CLEARLY: f64 = 0.95;
+/// Products are not divided: their time is what counts.
+const WHOLE: Pacing = Pacing { piece_secs: 100.0, outstanding: 2 };
+/// Results of other kernels may differ by so much of the largest: rounding takes a thousandth.
+const SAME: f32 = 0.01;
 
-/// Measures every choice this device can run, in int8, and returns the fastest; takes a second or a few, most of it the
-/// driver compiling. Changes nothing: see [`Gpu::set_tuning`] and [`remember`].
+/// Measures every choice this device can run and returns the fastest of those that are right; takes a second or two, most of it
+/// the driver compiling. Changes nothing: see [`Gpu::set_tuning`] and [`remember`].
 ///
 /// # Errors
-/// Memory is short or the device failed.
-pub fn calibrate(gpu: &Gpu) -> Result<(Tuning, Vec<Candidate>)> {
+/// Memory is short, the device was lost, or `stop` is set.
+pub fn calibrate(gpu: &Gpu, stop: &AtomicBool) -> Result<(Tuning, Vec<Candidate>)> {
+    let plain = Tuning::PORTABLE;
     let vectors = [VectorKernel::Strided { rows: 4 }, VectorKernel::Strided { rows: 8 }, VectorKernel::Lanes]
-        .map(|vector| Tuning { vector, ..Tuning::PORTABLE });
+        .map(|vector| Tuning { vector, ..plain });
     let matrices =
         [MatrixKernel::Tiles, MatrixKernel::Lanes, MatrixKernel::Packed, MatrixKernel::Cooperative]
-            .map(|matrix| Tuning { matrix, ..Tuning::PORTABLE });
+            .map(|matrix| Tuning { matrix, matrix_f16: Some(matrix), ..plain });
     let mut seen = Vec::new();
-    let mut fastest = |choices: &[Tuning], shape: [usize; 3], name: &dyn Fn(&Tuning) -> String| {
-        let product = Measured::new(gpu, shape)?;
+    let mut fastest = |choices: &[Tuning], format: WeightFormat, shape, name: &dyn Fn(&Tuning) -> String| {
         let choices: Vec<Tuning> = choices.iter().copied().filter(|choice| choice.is_possible(gpu)).collect();
-        let times = product.best_of(gpu, &choices)?;
+        let product = Measured::new(gpu, format, shape)?;
+        let times = product.best_of(gpu, &choices, stop);
         product.free(gpu);
-        let found = times.iter().zip(&choices).min_by(|a, b| a.0.total_cmp(b.0)).map(|(_, &choice)| choice);
-        seen.extend(choices.iter().zip(times).map(|(choice, ms)| Candidate {
+        let times = times?;
+        seen.extend(choices.iter().zip(&times).map(|(choice, &ms)| Candidate {
             kernel: name(choice),
+            weights: format.name(),
             shape,
-            ms,
+            ms: ms.is_finite().then_some(ms),
         }));
-        Ok::<_, Error>(found.unwrap_or(Tuning::PORTABLE))
+        let usual = times.first().copied().unwrap_or(f64::INFINITY);
+        let best = times.iter().zip(&choices).min_by(|a, b| a.0.total_cmp(b.0));
+        let best = best.filter(|(ms, _)| **ms < usual * CLEARLY).map_or(plain, |(_, &choice)| choice);
+        Ok::<_, Error>((best, usual))
     };
-    let vector = fastest(&vectors, VECTOR_SHAPE, &|t| format!("{:?}", t.vector))?.vector;
-    let matrix = fastest(&matrices, MATRIX_SHAPE, &|t| format!("{:?}", t.matrix))?.matrix;
-    Ok((Tuning { vector, matrix }, seen))
+    let of_matrix = |tuning: &Tuning| format!("{:?}", tuning.matrix);
+    let (mut best, usual) = fastest(&matrices, WeightFormat::Int8, MATRIX_SHAPE, &of_matrix)?;
+    let is_fast = usual < FAST_MS;
+    if is_fast {
+        best = fastest(&matrices, WeightFormat::Int8, FAST_MATRIX_SHAPE, &of_matrix)?.0;
+    }
+    // Integers are multiplied by integers only.
+    let floats = [matrices[0], matrices[1], matrices[3]];
+    let shape = if is_fast { FAST_MATRIX_SHAPE } else { MATRIX_SHAPE };
+    let of_floats = fastest(&floats, WeightFormat::F16, shape, &of_matrix)?.0;
+    let shape = if is_fast { FAST_VECTOR_SHAPE } else { VECTOR_SHAPE };
+    let of_one = fastest(&vectors, WeightFormat::Int8, shape, &|t| format!("{:?}", t.vector))?.0;
+    let matrix_f16 = Some(of_floats.matrix);
+    Ok((Tuning { vector: of_one.vector, matrix: best.matrix, matrix_f16 }, seen))
 }
 
-/// A product of random int8 weights, ready to run again and again.
+/// A product of random weights, ready to run again and again.
 struct Measured {
     matrix: Matrix,
     x: wgpu::Buffer,
@@ -66,50 +100,125 @@ struct Measured {
     rows: usize,
 }
 
+/// Random bits where `keep` has ones, `set` elsewhere.
+fn random(bytes: usize, keep: u32, set: u32) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut all = Vec::with_capacity(bytes);
+    while all.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        all.extend((((state >> 32) as u32 & keep) | set).to_le_bytes());
+    }
+    all.truncate(bytes);
+    all
+}
+
 impl Measured {
-    fn new(gpu: &Gpu, [rows, outputs, inputs]: [usize; 3]) -> Result<Self> {
-        let data = gpu.storage_buffer("calibration weights", outputs * inputs)?;
-        let scales = gpu.storage_buffer("calibration scales", outputs * inputs / 16)?;
-        let x = gpu.storage_buffer("calibration input", rows * inputs * 4)?;
-        let y = gpu.storage_buffer("calibration output", rows * outputs * 4)?;
-        // Speed does not depend on what the numbers are, as long as they are numbers.
-        gpu.fill(&data, 0x1357_9bdf);
-        gpu.fill(&scales, 0x2c00_2c00);
-        gpu.fill(&x, 0x3f00_0000);
-        let slice = MatrixSlice { first_row: 0, rows: outputs, data, scales: Some(scales) };
-        let matrix = Matrix {
-            rows: outputs,
-            cols: inputs,
-            format: WeightFormat::Int8,
-            slices: vec![slice],
-            bias: None,
+    fn new(gpu: &Gpu, format: WeightFormat, [rows, outputs, inputs]: [usize; 3]) -> Result<Self> {
+        let before = gpu.allocated_bytes();
+        let made = Self::with(gpu, format, [rows, outputs, inputs]);
+        if made.is_err() {
+            gpu.uncount_bytes(gpu.allocated_bytes().saturating_sub(before));
+        }
+        made
+    }
+
+    fn with(gpu: &Gpu, format: WeightFormat, [rows, outputs, inputs]: [usize; 3]) -> Result<Self> {
+        // Numbers of both signs between 0.5 and 2, so that a wrong place is a wrong sum; of weights that are only read fast, any.
+        let (bytes, scales) = match format {
+            WeightFormat::Int8 => (outputs * inputs, outputs * inputs / 16),
+            WeightFormat::F16 => (outputs * inputs * 2, 0),
+            WeightFormat::F32 => (outputs * inputs * 4, 0),
         };
+        let data = if rows == 1 {
+            let data = gpu.storage_buffer("calibration weights", bytes)?;
+            gpu.fill(&data, 0x1357_9bdf);
+            data
+        } else {
+            let (keep, set) = match format {
+                WeightFormat::Int8 => (u32::MAX, 0),
+                WeightFormat::F16 => (0x83ff_83ff, 0x3800_3800),
+                WeightFormat::F32 => (0x807f_ffff, 0x3f00_0000),
+            };
+            gpu.storage_buffer_with("calibration weights", &random(bytes, keep, set))?
+        };
+        let scales = if scales > 0 {
+            let random = random(scales, 0x07ff_07ff, 0x2000_2000);
+            Some(gpu.storage_buffer_with("calibration scales", &random)?)
+        } else {
+            None
+        };
+        let x = random(rows * inputs * 4, 0x80ff_ffff, 0x3f00_0000);
+        let x = gpu.storage_buffer_with("calibration input", &x)?;
+        let y = gpu.storage_buffer("calibration output", rows * outputs * 4)?;
+        let slices = vec![MatrixSlice { first_row: 0, rows: outputs, data, scales }];
+        let matrix = Matrix { rows: outputs, cols: inputs, format, slices, bias: None };
         Ok(Self { matrix, x, y, rows })
     }
 
-    /// Milliseconds of each choice's best run. The choices take turns, so that what else the machine does meets all of
-    /// them; the first runs, which compile, do not count.
-    fn best_of(&self, gpu: &Gpu, choices: &[Tuning]) -> Result<Vec<f64>> {
-        let mut recorder = Recorder::new(gpu, Pacing::HEADLESS)?;
+    /// Milliseconds of each choice's best run; infinite for one that the driver refuses or that is not right. The choices take
+    /// turns, so that what else the machine does meets all of them; the first runs, which compile, do not count.
+    fn best_of(&self, gpu: &Gpu, choices: &[Tuning], stop: &AtomicBool) -> Result<Vec<f64>> {
+        let before = gpu.allocated_bytes();
+        let mut recorder = Recorder::new(gpu, WHOLE)?;
         let mut linears =
             choices.iter().map(|&choice| Linear::with(gpu, choice)).collect::<Result<Vec<_>>>()?;
+        let best = self.best_of_these(gpu, &mut recorder, &mut linears, choices, stop);
+        drop((recorder, linears));
+        gpu.uncount_bytes(gpu.allocated_bytes().saturating_sub(before));
+        best
+    }
+
+    fn best_of_these(
+        &self,
+        gpu: &Gpu,
+        recorder: &mut Recorder,
+        linears: &mut [Linear],
+        choices: &[Tuning],
+        stop: &AtomicBool,
+    ) -> Result<Vec<f64>> {
+        let mut run = |linear: &mut Linear, times: usize| -> Result<f64> {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::cancelled(DOING));
+            }
+            let began = Instant::now();
+            for _ in 0..times {
+                linear.record(recorder, &self.matrix, &Product::new(&self.x, &self.y, self.rows))?;
+            }
+            recorder.finish()?;
+            Ok(began.elapsed().as_secs_f64() / times as f64)
+        };
+        let mut right: Option<Vec<f32>> = None;
         let mut best = vec![f64::INFINITY; choices.len()];
-        // Several in one submission, so that submitting does not count.
-        let repeats = if self.rows == 1 { 4 } else { 1 };
-        for round in 0..=ROUNDS {
-            for (linear, best) in linears.iter_mut().zip(&mut best) {
-                let began = Instant::now();
-                for _ in 0..repeats {
-                    linear.record(&mut recorder, &self.matrix, &Product::new(&self.x, &self.y, self.rows))?;
+        let mut times = vec![0; choices.len()];
+        for (n, linear) in linears.iter_mut().enumerate() {
+            // What is not written is seen.
+            gpu.fill(&self.y, 0x7fc0_0000);
+            let first = run(linear, 1)
+                .and_then(|_| gpu.read_f32(&self.y, 0, self.rows * self.matrix.rows))
+                .and_then(|y| Ok((y, run(linear, 1)?)));
+            let (y, secs) = match first {
+                Ok(first) => first,
+                Err(error) if error.get_kind() == ErrorKind::Cancelled || gpu.find_out_if_lost() => {
+                    return Err(error);
                 }
-                recorder.finish()?;
-                if round > 0 {
-                    *best = best.min(began.elapsed().as_secs_f64() * 1e3 / f64::from(repeats));
+                Err(error) => {
+                    tracing::warn!("{:?} is left out: {error}", choices[n]);
+                    continue;
                 }
+            };
+            if is_same(right.get_or_insert_with(|| y.clone()), &y) {
+                times[n] = ((RUN_SECS / secs) as usize).clamp(1, 64);
+            } else {
+                tracing::warn!("{:?} is left out: this driver runs it wrongly", choices[n]);
             }
         }
-        linears.iter().for_each(Linear::free);
-        recorder.free();
+        for _ in 0..ROUNDS {
+            for (n, linear) in linears.iter_mut().enumerate().filter(|(n, _)| times[*n] > 0) {
+                best[n] = best[n].min(run(linear, times[n])? * 1e3);
+            }
+        }
         Ok(best)
     }
 
@@ -121,6 +230,13 @@ impl Measured {
     }
 }
 
+/// Are these the same sums, but for rounding?
+fn is_same(right: &[f32], y: &[f32]) -> bool {
+    let largest = right.iter().fold(0f32, |most, v| most.max(v.abs()));
+    right.len() == y.len() && right.iter().zip(y).all(|(a, b)| (a - b).abs() <= SAME * largest)
+}
+
+const DOING: &str = "measuring which kernels are the fastest";
 const FILE: &str = "tuning.json";
 /// Bytes of it that are read, at most: a few hundred a device.
 const MOST_BYTES: u64 = 1 << 20;
@@ -130,13 +246,15 @@ fn file() -> Result<PathBuf> {
     Ok(cache_folder()?.join(FILE))
 }
 
-/// A driver's update measures anew.
+/// A driver's update measures anew, and so does a device that is opened with other units.
 fn name_of(gpu: &Gpu) -> String {
     let summary = gpu.summary();
-    format!("{} | {} | {}", summary.name, summary.backend, summary.driver)
+    let units = gpu.cooperative_matrix().map_or("none".to_owned(), |side| side.to_string());
+    format!("{} | {} | {} | matrix units {units}", summary.name, summary.backend, summary.driver)
 }
 
-fn read(file: &Path) -> BTreeMap<String, Tuning> {
+/// What is in the file, also what this version does not understand.
+fn read(file: &Path) -> BTreeMap<String, Value> {
     let text = bounded::file(file, MOST_BYTES).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
@@ -144,30 +262,53 @@ fn read(file: &Path) -> BTreeMap<String, Tuning> {
 /// Has the device run what was measured on this adapter and driver, if anything was ([`Gpu::is_tuned`]). A damaged file counts
 /// as nothing.
 pub fn apply_remembered(gpu: &Gpu) {
-    if let Some(tuning) = file().ok().and_then(|file| read(&file).remove(&name_of(gpu))) {
+    let kept = file().ok().and_then(|file| read(&file).remove(&name_of(gpu)));
+    if let Some(tuning) = kept.and_then(|value| serde_json::from_value(value).ok()) {
         gpu.set_tuning(tuning);
     }
 }
 
-/// Has a card that nothing was measured on yet measure which kernels are the fastest (a fraction of a second, most of it the
-/// driver compiling), take them and keep the choice. A software device runs its defaults: they were measured, and what else
-/// the processor does would mislead it. What fails is logged, and the defaults run.
-pub fn settle(gpu: &Gpu) {
+/// Has a card run what was measured on it; measures which kernels are the fastest where nothing was yet (a second or two, most of it
+/// the driver compiling), and keeps the choice. A software device runs its defaults: they were measured, and what else
+/// the processor does would mislead it. Where it fails the defaults run.
+///
+/// # Errors
+/// The device was lost, or `stop` is set.
+pub fn settle(gpu: &Gpu, stop: &AtomicBool) -> Result<()> {
     if gpu.is_tuned() || gpu.summary().is_software() {
-        return;
+        return Ok(());
     }
-    if let Err(error) = file().and_then(|file| settle_in(&file, gpu)) {
-        tracing::warn!("{error}");
-    }
+    apply_remembered(gpu);
+    if gpu.is_tuned() { Ok(()) } else { settle_in(file().ok().as_deref(), gpu, stop) }
 }
 
-fn settle_in(file: &Path, gpu: &Gpu) -> Result<()> {
-    let (tuning, candidates) = calibrate(gpu)?;
-    for candidate in candidates {
-        tracing::info!("{:.2} ms for {:?} by {}", candidate.ms, candidate.shape, candidate.kernel);
+fn settle_in(file: Option<&Path>, gpu: &Gpu, stop: &AtomicBool) -> Result<()> {
+    let keep = |tuning: Option<Tuning>| {
+        if let Some(Err(error)) = file.map(|file| remember_in(file, gpu, tuning)) {
+            tracing::warn!("{error}");
+        }
+    };
+    // If trying ends the program, the next start does not try again.
+    keep(Some(Tuning::PORTABLE));
+    match calibrate(gpu, stop) {
+        Ok((tuning, candidates)) => {
+            for candidate in candidates {
+                tracing::info!("{candidate:?}");
+            }
+            gpu.set_tuning(tuning);
+            keep(Some(tuning));
+        }
+        Err(error) if error.get_kind() == ErrorKind::Cancelled => {
+            keep(None);
+            return Err(error);
+        }
+        Err(error) if gpu.is_lost() => return Err(error),
+        Err(error) => {
+            tracing::warn!("{error}");
+            gpu.set_tuning(Tuning::PORTABLE);
+        }
     }
-    gpu.set_tuning(tuning);
-    remember_in(file, gpu, tuning)
+    Ok(())
 }
 
 /// Keeps what was measured on this adapter and driver.
@@ -176,20 +317,27 @@ fn settle_in(file: &Path, gpu: &Gpu) -> Result<()> {
 /// The file cannot be written.
 pub fn remember(gpu: &Gpu, tuning: Tuning) -> Result<PathBuf> {
     let file = file()?;
-    remember_in(&file, gpu, tuning)?;
+    remember_in(&file, gpu, Some(tuning))?;
     Ok(file)
 }
 
-fn remember_in(file: &Path, gpu: &Gpu, tuning: Tuning) -> Result<()> {
+/// The same in this file; `None` forgets.
+fn remember_in(file: &Path, gpu: &Gpu, tuning: Option<Tuning>) -> Result<()> {
     const DOING: &str = "keeping the measured choice of kernels";
     let mut all = read(file);
-    all.insert(name_of(gpu), tuning);
+    match tuning {
+        Some(tuning) => {
+            let value = serde_json::to_value(tuning).map_err(|e| Error::new(DOING, e))?;
+            all.insert(name_of(gpu), value);
+        }
+        None => drop(all.remove(&name_of(gpu))),
+    }
     let text = serde_json::to_vec_pretty(&all).map_err(|e| Error::new(DOING, e))?;
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).map_err(|e| Error::new(DOING, e).at_path(folder))?;
     }
-    // Whole or not at all: another program may be reading it.
-    let part = file.with_extension("part");
+    // Whole or not at all: another program may be reading it, or writing its own.
+    let part = file.with_extension(format!("{}.part", std::process::id()));
     std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, file)).map_err(|e| {
         Error::new(DOING, e).at_path(file).help("set OCELLI_CACHE to a folder that can be written")
     })
@@ -198,7 +346,11 @@ fn remember_in(file: &Path, gpu: &Gpu, tuning: Tuning) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::GpuOptions;
+    use crate::gpu::{GpuOptions, KernelEdit};
+
+    fn on(file: &Path) -> Vec<(String, Value)> {
+        read(file).into_iter().collect()
+    }
 
     #[test]
     fn what_was_measured_is_taken_and_kept_for_this_adapter_and_driver() {
@@ -206,25 +358,55 @@ mod tests {
         let file = folder.path().join("made on the way").join(FILE);
         let gpu = Gpu::new(&GpuOptions::default()).expect("a device");
         assert!(!gpu.is_tuned());
-        settle_in(&file, &gpu).expect("measured");
+        let before = gpu.allocated_bytes();
+        settle_in(Some(&file), &gpu, &AtomicBool::new(false)).expect("measured");
         assert!(gpu.is_tuned() && gpu.tuning().is_possible(&gpu));
-        let kept = read(&file);
-        assert_eq!(kept.get(&name_of(&gpu)), Some(&gpu.tuning()), "{kept:?}");
-        // Others' choices stay.
-        let before = std::fs::read_to_string(&file).expect("the file");
-        let other = before.replacen(&gpu.summary().name, "another card", 1);
-        std::fs::write(&file, other).expect("written");
-        remember_in(&file, &gpu, Tuning::PORTABLE).expect("kept");
-        let kept = read(&file);
-        assert_eq!((kept.len(), kept.get(&name_of(&gpu))), (2, Some(&Tuning::PORTABLE)), "{kept:?}");
-        assert!(gpu.allocated_bytes() < 1 << 20, "{} bytes are left", gpu.allocated_bytes());
+        assert_eq!(gpu.allocated_bytes(), before);
+        let value = serde_json::to_value(gpu.tuning()).expect("a value");
+        assert_eq!(on(&file), [(name_of(&gpu), value)]);
+        // Others' choices stay, also of a version that knows more.
+        let text = r#"{ "another card": { "vector": "of tomorrow" } }"#;
+        std::fs::write(&file, text).expect("written");
+        remember_in(&file, &gpu, Some(Tuning::PORTABLE)).expect("kept");
+        assert_eq!(read(&file).len(), 2);
+        remember_in(&file, &gpu, None).expect("forgotten");
+        assert_eq!(on(&file)[0].0, "another card");
+    }
+
+    #[test]
+    fn a_kernel_that_the_driver_refuses_or_runs_wrongly_is_left_out() {
+        let edit = |find, replace| KernelEdit { file: "matmul_packed", find, replace };
+        // Integers are far faster in appearance if only one block is multiplied; and one that cannot be compiled.
+        for edit in
+            [edit("block < blocks;", "block < 1u;"), edit("let tx = local % 16u;", "let tx = nothing;")]
+        {
+            let options = GpuOptions { kernel_edits: vec![edit], ..GpuOptions::default() };
+            let gpu = Gpu::new(&options).expect("a device");
+            let (tuning, candidates) = calibrate(&gpu, &AtomicBool::new(false)).expect("measured");
+            assert_ne!(tuning.matrix, MatrixKernel::Packed);
+            let packed = candidates.iter().find(|c| c.kernel == "Packed").expect("a candidate");
+            assert_eq!(packed.ms, None);
+            assert!(candidates.iter().filter(|c| c.kernel == "Tiles").all(|c| c.ms.is_some()));
+            gpu.check().expect("the device is fine");
+        }
+    }
+
+    #[test]
+    fn measuring_that_is_broken_off_keeps_nothing_and_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join(FILE);
+        let gpu = Gpu::new(&GpuOptions::default()).expect("a device");
+        let before = gpu.allocated_bytes();
+        let error = settle_in(Some(&file), &gpu, &AtomicBool::new(true)).expect_err("broken off");
+        assert_eq!(error.get_kind(), ErrorKind::Cancelled);
+        assert!(!gpu.is_tuned() && read(&file).is_empty() && gpu.allocated_bytes() == before);
     }
 
     #[test]
     fn a_software_device_is_not_measured_by_itself() {
         let gpu = Gpu::new(&GpuOptions::default()).expect("a device");
         if gpu.summary().is_software() {
-            settle(&gpu);
+            settle(&gpu, &AtomicBool::new(false)).expect("nothing to do");
             assert!(!gpu.is_tuned());
         }
     }

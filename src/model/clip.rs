@@ -1,5 +1,5 @@
 //! Room `model`: clips. A clip is a list of frame files or pictures, taken as it is, or an animated GIF,
-//! WebP or PNG, from which frames are chosen by time (spec §10.3). Frames are decoded one at a time when
+//! WebP or PNG, from which frames are chosen by time. Frames are decoded one at a time when
 //! the clip is prepared, so a long clip never lies in memory at full size. Pure CPU.
 
 use crate::error::{Error, ErrorKind, Result};

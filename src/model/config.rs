@@ -3,7 +3,7 @@
 //!
 //! Both styles of `config.json` are read: transformers 4.57 (`rope_scaling` beside `rope_theta`) and 5.x
 //! (`rope_parameters`). A size that is not in the file is an error, never a class default, because the
-//! defaults of the reference code are wrong for every released model (spec §1).
+//! defaults of the reference code are wrong for every released model.
 
 mod fields;
 
@@ -36,7 +36,7 @@ const MAX_HEADS: usize = 1024;
 const MAX_HEAD_DIM: usize = 256;
 const MAX_POSITIONS: usize = 1 << 26;
 
-/// The text decoder (spec §1, §9). All sizes in elements.
+/// The text decoder: `text_config` of `config.json`. All sizes in elements.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextConfig {
     /// Rows of the embedding table, padding rows included.
@@ -57,7 +57,7 @@ pub struct TextConfig {
     pub rms_norm_eps: f32,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// How many rotary frequencies belong to (t, h, w); they add up to `head_dim / 2` (spec §9.1).
+    /// How many rotary frequencies belong to (t, h, w); they add up to `head_dim / 2`.
     pub mrope_section: [usize; 3],
     /// Longest context the model was trained for, in tokens.
     pub max_position_embeddings: usize,
@@ -68,7 +68,7 @@ pub struct TextConfig {
     pub tie_flags_disagree: bool,
 }
 
-/// The vision tower (spec §1, §4 to §8). All sizes in elements.
+/// The vision tower: `vision_config` of `config.json`. All sizes in elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VisionConfig {
     /// Number of blocks.
@@ -302,7 +302,7 @@ impl ModelConfig {
     }
 }
 
-/// How the checkpoint's authors suggest to sample: `generation_config.json` (spec §11).
+/// How the checkpoint's authors suggest to sample: `generation_config.json`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationDefaults {
     /// Sample, rather than always take the most likely token.

@@ -2,7 +2,7 @@
 //!
 //! The folder holds the checkpoint's configuration, tokenizer and template files as they came; safetensors files
 //! `model-00001-of-0000N.safetensors`; and `ocelli.json`, the [`Manifest`], which is written last, so that a folder
-//! without it is not a converted model. Tensors have the hub's names (spec §2):
+//! without it is not a converted model. Tensors have the hub's names:
 //!
 //! - an int8 matrix `[N, K]` is `<name>` I8 `[N, K]` and `<name>_scale` F16 `[N, K / 32]`; the weight at (n, k) is
 //!   `quant[n][k] * scale[n][k / 32]`;

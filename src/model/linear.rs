@@ -105,8 +105,8 @@ const LANES_TILE: (usize, usize) = (4, 4);
 /// In place of a batch: the kernel for many rows, for few of them. A row's sum is the same in both.
 const FEW_OF_MANY: usize = usize::MAX;
 
-/// Rows that are made narrow at a time, at least where so many are multiplied.
-const NARROW_ROWS: usize = 256;
+/// Rows that are made narrow at a time, at most: eight tiles of 64.
+const NARROW_ROWS: usize = 512;
 /// Subgroups of `matmul_cooperative` by rows and columns, for subgroups of 8, 16, 32 and 64 lanes.
 const GRIDS: [(u32, usize, usize); 4] = [(8, 4, 4), (16, 2, 4), (32, 2, 2), (64, 1, 2)];
 
@@ -122,7 +122,8 @@ enum Way {
 impl Way {
     /// What runs for weights of this format. Matrix units have no f32, and integers are multiplied by integers only.
     fn of(tuning: Tuning, format: WeightFormat) -> Self {
-        match (tuning.matrix, format) {
+        let matrix = tuning.matrix_f16.filter(|_| format == WeightFormat::F16).unwrap_or(tuning.matrix);
+        match (matrix, format) {
             (MatrixKernel::Lanes, _) => Self::Lanes,
             (MatrixKernel::Cooperative, WeightFormat::Int8 | WeightFormat::F16) => Self::Cooperative,
             (MatrixKernel::Packed, WeightFormat::Int8) => Self::Packed,
@@ -334,7 +335,9 @@ impl Linear {
         // Divide the rows (in whole tiles), then the columns, so that no dispatch is longer than a piece.
         let way = Way::of(self.tuning, w.format);
         let (tile_rows, tile_columns) = way.tile(few);
-        let tile_cost = (2 * tile_rows * tile_columns * w.cols) as f64;
+        // Matrix units are several times as fast as what else runs, and pieces are divided by one speed.
+        let operation_cost = if way == Way::Cooperative { 0.5 } else { 2.0 };
+        let tile_cost = operation_cost * (tile_rows * tile_columns * w.cols) as f64;
         let tiles = (recorder.piece_cost() / tile_cost).max(1.0) as usize;
         let m_step = (tiles.clamp(1, 8) * tile_rows).min(product.rows);
         let m_tiles = m_step.div_ceil(tile_rows);
@@ -372,7 +375,12 @@ impl Linear {
                     let columns = (count * tile_columns).min(slice.rows - tile * tile_columns);
                     // A tile takes as long with few rows in it.
                     let cost = tile_cost * (count * m.div_ceil(tile_rows)) as f64;
-                    let work = Self::work(w, product, m, columns).costing(cost);
+                    let mut work = Self::work(w, product, m, columns);
+                    if narrowed.is_some() {
+                        // Two bytes an element in place of four.
+                        work.bytes -= (2 * m * w.cols) as f64;
+                    }
+                    let work = work.costing(cost);
                     let groups = [word(count), word(m.div_ceil(tile_rows)), 1];
                     recorder.dispatch(&kernel, &params, &buffers, groups, work)?;
                     tile += count;
@@ -399,7 +407,7 @@ fn narrow<'a>(
     }
     let narrowed = match place {
         Some(narrowed) => narrowed,
-        None => place.insert(Narrowed::new(gpu, to, m.max(NARROW_ROWS), cols)?),
+        None => place.insert(Narrowed::new(gpu, to, NARROW_ROWS, cols)?),
     };
     narrowed.record(recorder, product.x, product.x_first_row + m0, m, cols)?;
     Ok(narrowed)

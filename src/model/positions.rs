@@ -1,5 +1,5 @@
 //! Room `model`: where each token of a prompt stands, as M-RoPE has it: `(t, h, w)` per token
-//! (spec §9.2, `get_rope_index` of transformers). Pure arithmetic.
+//! (`get_rope_index` of transformers). Pure arithmetic.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::picture::Grid;

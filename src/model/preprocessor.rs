@@ -49,7 +49,7 @@ pub struct VideoPreprocessorConfig {
     pub sampling: FrameSampling,
 }
 
-/// Which frames of an animation are looked at (spec §10.3).
+/// Which frames of an animation are looked at.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FrameSampling {
     /// Frames looked at per second.
@@ -193,7 +193,7 @@ impl PreprocessorConfig {
 }
 
 /// The size `(height, width)` in pixels that a picture is resized to: multiples of `factor`, the aspect
-/// ratio about kept, the area between `min_pixels` and `max_pixels`. Spec §3.2;
+/// ratio about kept, the area between `min_pixels` and `max_pixels`:
 /// `transformers/models/qwen2_vl/image_processing_qwen2_vl.py`. Half-even rounding, as Python's `round`.
 ///
 /// # Errors
@@ -214,7 +214,7 @@ pub fn smart_resize(
 }
 
 /// The size `(height, width)` in pixels that every frame of a clip is resized to. As [`smart_resize`],
-/// but the limits hold for all `frames` together, rounded to whole temporal patches. Spec §10.3;
+/// but the limits hold for all `frames` together, rounded to whole temporal patches:
 /// `transformers/models/qwen3_vl/video_processing_qwen3_vl.py` (without `cap_pixels_per_frame`).
 ///
 /// # Errors

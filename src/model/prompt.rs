@@ -1,6 +1,6 @@
 //! Room `model`: from a rendered chat to the ids the decoder reads. Every `<|image_pad|>` of the template
 //! becomes as many pads as its picture has tokens, every `<|video_pad|>` the frames of its clip with their
-//! times (spec §10.1, §10.3). Pure CPU.
+//! times. Pure CPU.
 
 use crate::error::{Error, Result};
 use crate::model::clip::PreparedClip;

@@ -29,7 +29,7 @@ const DOING: &str = "making a random checkpoint";
 /// Elements of one piece of work.
 const PIECE_ELEMENTS: u64 = 1 << 20;
 
-/// The sizes of a made-up checkpoint (spec §1).
+/// The sizes of a made-up checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
     /// Qwen3-VL-2B: 4.26 GB, tied, one file.

@@ -1,4 +1,4 @@
-//! Room: `model`. The names and shapes of a checkpoint's tensors (spec §2), and nothing else.
+//! Room: `model`. The names and shapes of a checkpoint's tensors, and nothing else.
 //!
 //! The canonical name of a tensor is the one it has on the hub: `model.language_model.…`, `model.visual.…`,
 //! `lm_head.weight`. Files with other prefixes are read under the canonical name ([`canonical_name`]).
@@ -157,8 +157,8 @@ impl List {
     }
 }
 
-/// The canonical name of a tensor found under `raw` in a file: with the prefixes of older exports replaced
-/// (spec §2). A name that is none of the model's comes back unchanged.
+/// The canonical name of a tensor found under `raw` in a file: with the prefixes of older exports replaced.
+/// A name that is none of the model's comes back unchanged.
 #[must_use]
 pub fn canonical_name(raw: &str) -> String {
     const PREFIXES: [(&str, &str); 9] = [

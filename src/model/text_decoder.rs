@@ -1,5 +1,5 @@
 //! The text model on the device: embeddings, layers with M-RoPE, grouped-query attention over the paged
-//! cache, DeepStack adds, and the head (spec §9). One path serves prefill (many rows of one session) and
+//! cache, DeepStack adds, and the head (`Qwen3VLTextModel` of transformers). One path serves prefill (many rows of one session) and
 //! decode (one row of each of up to eight sessions).
 
 use std::sync::Arc;

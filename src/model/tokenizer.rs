@@ -1,4 +1,4 @@
-//! Room `model`: text to token ids and ids to bytes, as Qwen's byte-level BPE has it (spec §10.2). Also
+//! Room `model`: text to token ids and ids to bytes, as Qwen's byte-level BPE has it. Also
 //! keeps apart the special tokens a chat template writes and text that merely looks like one.
 //! Reads `tokenizer.json`; touches no GPU.
 

@@ -1,4 +1,4 @@
-//! The vision tower on the device (spec §4–§8): patches of one picture, or of one pair of a clip's frames,
+//! The vision tower on the device (`Qwen3VLVisionModel` of transformers): patches of one picture, or of one pair of a clip's frames,
 //! to merged tokens and DeepStack features in the picture arena. Frames never see each other, so each is
 //! encoded on its own and memory follows the largest frame, not the clip.
 

@@ -35,7 +35,8 @@ impl Narrow {
     }
 }
 
-/// Rows as they were made last, and their scales. Made with the first product that wants them, and again for a wider one.
+/// Rows as they were made last, and their scales. Made with the first product that wants them, and again for
+/// one of more columns.
 #[derive(Debug)]
 pub(super) struct Narrowed {
     gpu: Gpu,
@@ -50,13 +51,12 @@ pub(super) struct Narrowed {
 impl Narrowed {
     /// Room for `rows` rows of `cols` elements.
     pub(super) fn new(gpu: &Gpu, to: Narrow, rows: usize, cols: usize) -> Result<Self> {
-        Ok(Self {
-            gpu: gpu.clone(),
-            to,
-            kernel: gpu.kernel(&to.key())?,
-            rows: gpu.storage_buffer("narrow rows", rows * cols * ELEMENT_BYTES)?,
-            scales: gpu.storage_buffer("scales of narrow rows", to.scales(rows, cols) * 4)?,
-        })
+        let kernel = gpu.kernel(&to.key())?;
+        let scales = gpu.storage_buffer("scales of narrow rows", to.scales(rows, cols) * 4)?;
+        let rows = gpu
+            .storage_buffer("narrow rows", rows * cols * ELEMENT_BYTES)
+            .inspect_err(|_| gpu.uncount_bytes(scales.size()))?;
+        Ok(Self { gpu: gpu.clone(), to, kernel, rows, scales })
     }
 
     pub(super) fn holds(&self, to: Narrow, rows: usize, cols: usize) -> bool {

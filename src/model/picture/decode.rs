@@ -1,5 +1,5 @@
-//! Room `model`, pictures: from a file's bytes to upright 8-bit RGB, as transformers and Pillow have it
-//! (spec §3.1). Sizes are checked before anything is decoded. Touches the file system only to read.
+//! Room `model`, pictures: from a file's bytes to upright 8-bit RGB, as transformers and Pillow have it.
+//! Sizes are checked before anything is decoded. Touches the file system only to read.
 
 use crate::error::{Error, ErrorKind, Result};
 use image::metadata::Orientation;

@@ -1,4 +1,4 @@
-//! Room `model`, pictures: from a picture to the patches the vision tower reads (spec §3.2–3.6).
+//! Room `model`, pictures: from a picture to the patches the vision tower reads.
 //! Keeps the resized pixels as bytes; values are made for the rows that are asked for. Pure CPU.
 
 use super::{Picture, resize_bicubic};
@@ -202,7 +202,7 @@ impl PreparedPicture {
     ///
     /// Row `((bh*(w/m) + bw)*m + ih)*m + iw` of a temporal patch is the patch at row `m*bh + ih`, column
     /// `m*bw + iw` (m × m block order, m = `merge_size`); temporal patches follow one another. Inside a
-    /// row: channel, frame, y, x. A picture, and a clip's odd last frame, repeat. Spec §3.5.
+    /// row: channel, frame, y, x. A picture, and a clip's odd last frame, repeat.
     ///
     /// # Panics
     /// When `rows` reaches past the grid: a caller's bug.

@@ -1,4 +1,4 @@
-//! Room `model`, pictures: the bicubic resize of the reference processor, bit for bit (spec §3.3).
+//! Room `model`, pictures: the bicubic resize of the reference processor, bit for bit.
 //!
 //! torchvision's uint8 path: separable, antialiased, a = −0.5, the horizontal pass first, integer
 //! weights, rounded and clamped to 8 bits after each pass; a pass that changes no size is skipped.

@@ -1,4 +1,4 @@
-//! The small files of a made-up checkpoint, as the hub's 2B, 4B and 8B have them (spec §1, §3, §10, §11).
+//! The small files of a made-up checkpoint, as the hub's 2B, 4B and 8B have them.
 
 use serde_json::{Value, json};
 

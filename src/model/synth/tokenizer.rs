@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-/// The added tokens of Qwen3-VL in the order of their ids (spec §1), and whether they are special.
+/// The added tokens of Qwen3-VL in the order of their ids, and whether they are special.
 pub(super) const ADDED: [(&str, bool); 26] = [
     ("<|endoftext|>", true),
     ("<|im_start|>", true),
@@ -35,7 +35,7 @@ pub(super) const ADDED: [(&str, bool); 26] = [
     ("</think>", false),
 ];
 
-/// How text is cut before the merges (spec §10.2).
+/// How text is cut before the merges.
 const SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The characters that merges are made of, the frequent ones first: those have the lowest ranks.

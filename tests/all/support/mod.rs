@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock};
 
-use ocelli::gpu::{Gpu, GpuOptions};
+use ocelli::gpu::{Gpu, GpuOptions, Tuning};
 use ocelli::model::converted::ConvertedModel;
 use ocelli::model::kv_cache::KvFormat;
 use ocelli::model::loaded::{LoadOptions, LoadedModel};
@@ -41,7 +41,10 @@ pub fn fixtures() -> PathBuf {
 pub fn gpu() -> Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     GPU.get_or_init(|| {
-        Gpu::new(&GpuOptions::default()).expect("the tests need a Vulkan, Metal or DX12 adapter")
+        let gpu = Gpu::new(&GpuOptions::default()).expect("the tests need a Vulkan, Metal or DX12 adapter");
+        // A card would be calibrated by the first engine, in the middle of other tests.
+        gpu.set_tuning(Tuning::default_for(&gpu));
+        gpu
     })
     .clone()
 }
