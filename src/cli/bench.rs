@@ -218,11 +218,8 @@ fn keep_tuning(gpu: &Gpu, candidates: Option<Vec<Candidate>>) {
     let Some(candidates) = candidates else { return };
     for candidate in candidates {
         let [rows, outputs, inputs] = candidate.shape;
-        let ms = candidate.ms.map_or("   not run".to_owned(), |ms| format!("{ms:10.3}"));
-        say(&format!(
-            "{ms} ms  {rows} x {inputs} -> {outputs} {:4}  {}",
-            candidate.weights, candidate.kernel
-        ));
+        let ms = candidate.ms.map_or("  left out   ".to_owned(), |ms| format!("{ms:10.3} ms"));
+        say(&format!("{ms}  {rows} x {inputs} -> {outputs} {:4}  {}", candidate.weights, candidate.kernel));
     }
     match calibration::remember(gpu, gpu.tuning()) {
         Ok(file) => say(&format!("the choice of kernels is kept in {}", file.display())),

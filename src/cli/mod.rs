@@ -199,6 +199,7 @@ impl ModelArgs {
         let model = self.choose()?;
         // The device first: without one nobody wants to wait for a conversion.
         let gpu = Gpu::new(&self.gpu_options())?;
+        calibration::settle(&gpu, &AtomicBool::new(false))?;
         calibration::apply_remembered(&gpu);
         let mut line = ProgressLine::new("converting");
         let wanted = Wanted { recipe: self.recipe, text_only: self.text_only };

@@ -180,8 +180,10 @@ impl Core {
         events: &Events<LoadEvent>,
         cancel: &Cancel,
     ) -> Result<ModelInfo> {
-        let start = Instant::now();
         self.gpu.check()?;
+        // Once for a card; its time is not the model's.
+        calibration::settle(&self.gpu, cancel.flag())?;
+        let start = Instant::now();
         let mut converting = |p: &Progress<'_>| {
             events.send(LoadEvent::Converting { done_bytes: p.done_bytes, total_bytes: p.total_bytes });
         };
@@ -202,7 +204,6 @@ impl Core {
             }
             Ok(())
         };
-        calibration::settle(&self.gpu, cancel.flag())?;
         let before = self.gpu.allocated_bytes();
         let model = LoadedModel::load(&self.gpu, &source.model, &options, &mut uploading)?;
         let info = ModelInfo {

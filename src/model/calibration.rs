@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use serde_json::Value;
 
-use super::linear::{Linear, Product};
+use super::linear::{Epilogue, Linear, Product};
 use super::source::cache_folder;
 use super::weights::{Matrix, MatrixSlice, WeightFormat};
 use crate::bounded;
@@ -30,7 +30,7 @@ pub struct Candidate {
 /// The shapes of Qwen3-VL-2B: one row through its largest matrix, and a chunk of a prompt through a square one.
 const VECTOR_SHAPE: [usize; 3] = [1, 12288, 2048];
 const MATRIX_SHAPE: [usize; 3] = [128, 2048, 2048];
-/// Where those take no time: more than a card's caches hold, and a whole chunk through its largest matrix.
+/// Where those take no time: more than most cards' caches hold, and a whole chunk through its largest matrix.
 const FAST_VECTOR_SHAPE: [usize; 3] = [1, 49152, 2048];
 const FAST_MATRIX_SHAPE: [usize; 3] = [256, 12288, 2048];
 /// A device is fast if the plain kernel takes less than this for `MATRIX_SHAPE`, milliseconds.
@@ -43,8 +43,11 @@ const RUN_SECS: f64 = 0.004;
 const CLEARLY: f64 = 0.95;
 /// Products are not divided: their time is what counts.
 const WHOLE: Pacing = Pacing { piece_secs: 100.0, outstanding: 2 };
-/// Results of other kernels may differ by so much of the largest: rounding takes a thousandth.
-const SAME: f32 = 0.01;
+/// Results of other kernels may differ by so much of the largest: matrix units take a quarter of it, and one digit of int8 in place
+/// of two would take four times as much.
+const SAME: f32 = 0.001;
+/// A kernel that a measurement ended with this often is left out.
+const MOST_TRIES: usize = 2;
 
 /// Measures every choice this device can run and returns the fastest of those that are right; takes a second or two, most of it
 /// the driver compiling. Changes nothing: see [`Gpu::set_tuning`] and [`remember`].
@@ -52,17 +55,30 @@ const SAME: f32 = 0.01;
 /// # Errors
 /// Memory is short, the device was lost, or `stop` is set.
 pub fn calibrate(gpu: &Gpu, stop: &AtomicBool) -> Result<(Tuning, Vec<Candidate>)> {
+    calibrate_all_but(gpu, stop, &[], &mut |_| {})
+}
+
+/// The same without some kernels; `trying` is told of each before a driver compiles and runs it for the first time.
+fn calibrate_all_but(
+    gpu: &Gpu,
+    stop: &AtomicBool,
+    without: &[MatrixKernel],
+    trying: &mut dyn FnMut(MatrixKernel),
+) -> Result<(Tuning, Vec<Candidate>)> {
     let plain = Tuning::PORTABLE;
     let vectors = [VectorKernel::Strided { rows: 4 }, VectorKernel::Strided { rows: 8 }, VectorKernel::Lanes]
         .map(|vector| Tuning { vector, ..plain });
-    let matrices =
+    let matrices: Vec<Tuning> =
         [MatrixKernel::Tiles, MatrixKernel::Lanes, MatrixKernel::Packed, MatrixKernel::Cooperative]
-            .map(|matrix| Tuning { matrix, matrix_f16: Some(matrix), ..plain });
+            .into_iter()
+            .filter(|matrix| !without.contains(matrix))
+            .map(|matrix| Tuning { matrix, matrix_f16: Some(matrix), ..plain })
+            .collect();
     let mut seen = Vec::new();
     let mut fastest = |choices: &[Tuning], format: WeightFormat, shape, name: &dyn Fn(&Tuning) -> String| {
         let choices: Vec<Tuning> = choices.iter().copied().filter(|choice| choice.is_possible(gpu)).collect();
         let product = Measured::new(gpu, format, shape)?;
-        let times = product.best_of(gpu, &choices, stop);
+        let times = product.best_of(gpu, &choices, stop, trying);
         product.free(gpu);
         let times = times?;
         seen.extend(choices.iter().zip(&times).map(|(choice, &ms)| Candidate {
@@ -74,7 +90,7 @@ pub fn calibrate(gpu: &Gpu, stop: &AtomicBool) -> Result<(Tuning, Vec<Candidate>
         let usual = times.first().copied().unwrap_or(f64::INFINITY);
         let best = times.iter().zip(&choices).min_by(|a, b| a.0.total_cmp(b.0));
         let best = best.filter(|(ms, _)| **ms < usual * CLEARLY).map_or(plain, |(_, &choice)| choice);
-        Ok::<_, Error>((best, usual))
+        Ok::<_, Error>((if compiles(gpu, best, format)? { best } else { plain }, usual))
     };
     let of_matrix = |tuning: &Tuning| format!("{:?}", tuning.matrix);
     let (mut best, usual) = fastest(&matrices, WeightFormat::Int8, MATRIX_SHAPE, &of_matrix)?;
@@ -83,13 +99,30 @@ pub fn calibrate(gpu: &Gpu, stop: &AtomicBool) -> Result<(Tuning, Vec<Candidate>
         best = fastest(&matrices, WeightFormat::Int8, FAST_MATRIX_SHAPE, &of_matrix)?.0;
     }
     // Integers are multiplied by integers only.
-    let floats = [matrices[0], matrices[1], matrices[3]];
+    let floats: Vec<Tuning> =
+        matrices.iter().copied().filter(|choice| choice.matrix != MatrixKernel::Packed).collect();
     let shape = if is_fast { FAST_MATRIX_SHAPE } else { MATRIX_SHAPE };
     let of_floats = fastest(&floats, WeightFormat::F16, shape, &of_matrix)?.0;
     let shape = if is_fast { FAST_VECTOR_SHAPE } else { VECTOR_SHAPE };
     let of_one = fastest(&vectors, WeightFormat::Int8, shape, &|t| format!("{:?}", t.vector))?.0;
     let matrix_f16 = Some(of_floats.matrix);
     Ok((Tuning { vector: of_one.vector, matrix: best.matrix, matrix_f16 }, seen))
+}
+
+/// Does the driver compile this choice for weights of this format in every variant that models want? (What it compiles is kept.)
+fn compiles(gpu: &Gpu, choice: Tuning, format: WeightFormat) -> Result<bool> {
+    for epilogue in [Epilogue::None, Epilogue::SwiGlu, Epilogue::GeluTanh, Epilogue::GeluErf] {
+        for key in Linear::tuned_keys(gpu, choice, format, epilogue, 0) {
+            if let Err(error) = gpu.kernel(&key) {
+                if error.get_kind() == ErrorKind::DoesNotFit || gpu.find_out_if_lost() {
+                    return Err(error);
+                }
+                tracing::warn!("{choice:?} is left out: {error}");
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// A product of random weights, ready to run again and again.
@@ -125,7 +158,7 @@ impl Measured {
     }
 
     fn with(gpu: &Gpu, format: WeightFormat, [rows, outputs, inputs]: [usize; 3]) -> Result<Self> {
-        // Numbers of both signs between 0.5 and 2, so that a wrong place is a wrong sum; of weights that are only read fast, any.
+        // Numbers of both signs that f16 holds easily, so that a wrong place is a wrong sum; of weights that are only read fast, any.
         let (bytes, scales) = match format {
             WeightFormat::Int8 => (outputs * inputs, outputs * inputs / 16),
             WeightFormat::F16 => (outputs * inputs * 2, 0),
@@ -159,67 +192,22 @@ impl Measured {
 
     /// Milliseconds of each choice's best run; infinite for one that the driver refuses or that is not right. The choices take
     /// turns, so that what else the machine does meets all of them; the first runs, which compile, do not count.
-    fn best_of(&self, gpu: &Gpu, choices: &[Tuning], stop: &AtomicBool) -> Result<Vec<f64>> {
-        let before = gpu.allocated_bytes();
-        let mut recorder = Recorder::new(gpu, WHOLE)?;
-        let mut linears =
-            choices.iter().map(|&choice| Linear::with(gpu, choice)).collect::<Result<Vec<_>>>()?;
-        let best = self.best_of_these(gpu, &mut recorder, &mut linears, choices, stop);
-        drop((recorder, linears));
-        gpu.uncount_bytes(gpu.allocated_bytes().saturating_sub(before));
-        best
-    }
-
-    fn best_of_these(
+    fn best_of(
         &self,
         gpu: &Gpu,
-        recorder: &mut Recorder,
-        linears: &mut [Linear],
         choices: &[Tuning],
         stop: &AtomicBool,
+        trying: &mut dyn FnMut(MatrixKernel),
     ) -> Result<Vec<f64>> {
-        let mut run = |linear: &mut Linear, times: usize| -> Result<f64> {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Error::cancelled(DOING));
-            }
-            let began = Instant::now();
-            for _ in 0..times {
-                linear.record(recorder, &self.matrix, &Product::new(&self.x, &self.y, self.rows))?;
-            }
-            recorder.finish()?;
-            Ok(began.elapsed().as_secs_f64() / times as f64)
-        };
-        let mut right: Option<Vec<f32>> = None;
-        let mut best = vec![f64::INFINITY; choices.len()];
-        let mut times = vec![0; choices.len()];
-        for (n, linear) in linears.iter_mut().enumerate() {
-            // What is not written is seen.
-            gpu.fill(&self.y, 0x7fc0_0000);
-            let first = run(linear, 1)
-                .and_then(|_| gpu.read_f32(&self.y, 0, self.rows * self.matrix.rows))
-                .and_then(|y| Ok((y, run(linear, 1)?)));
-            let (y, secs) = match first {
-                Ok(first) => first,
-                Err(error) if error.get_kind() == ErrorKind::Cancelled || gpu.find_out_if_lost() => {
-                    return Err(error);
-                }
-                Err(error) => {
-                    tracing::warn!("{:?} is left out: {error}", choices[n]);
-                    continue;
-                }
-            };
-            if is_same(right.get_or_insert_with(|| y.clone()), &y) {
-                times[n] = ((RUN_SECS / secs) as usize).clamp(1, 64);
-            } else {
-                tracing::warn!("{:?} is left out: this driver runs it wrongly", choices[n]);
-            }
-        }
-        for _ in 0..ROUNDS {
-            for (n, linear) in linears.iter_mut().enumerate().filter(|(n, _)| times[*n] > 0) {
-                best[n] = best[n].min(run(linear, times[n])? * 1e3);
-            }
-        }
-        Ok(best)
+        let before = gpu.allocated_bytes();
+        let best = (|| {
+            let mut runs = Runs { of: self, gpu, stop, recorder: Recorder::new(gpu, WHOLE)? };
+            let linears = choices.iter().map(|&choice| Linear::with(gpu, choice));
+            let mut linears = linears.collect::<Result<Vec<_>>>()?;
+            runs.best(&mut linears, choices, trying)
+        })();
+        gpu.uncount_bytes(gpu.allocated_bytes().saturating_sub(before));
+        best
     }
 
     fn free(&self, gpu: &Gpu) {
@@ -227,6 +215,95 @@ impl Measured {
         let weights: u64 =
             slices.map(|s| s.data.size() + s.scales.as_ref().map_or(0, wgpu::Buffer::size)).sum();
         gpu.uncount_bytes(weights + self.x.size() + self.y.size());
+    }
+}
+
+/// Runs of one product by several kernels.
+struct Runs<'a> {
+    of: &'a Measured,
+    gpu: &'a Gpu,
+    stop: &'a AtomicBool,
+    recorder: Recorder,
+}
+
+impl Runs<'_> {
+    /// Seconds of one of `times` products in a row.
+    fn run(&mut self, linear: &mut Linear, times: usize) -> Result<f64> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::cancelled(DOING));
+        }
+        let began = Instant::now();
+        for _ in 0..times {
+            let product = Product::new(&self.of.x, &self.of.y, self.of.rows);
+            linear.record(&mut self.recorder, &self.of.matrix, &product)?;
+        }
+        self.recorder.finish()?;
+        Ok(began.elapsed().as_secs_f64() / times as f64)
+    }
+
+    /// What the kernel makes, and how long it takes once it is compiled.
+    fn first(&mut self, linear: &mut Linear) -> Result<(Vec<f32>, f64)> {
+        // What is not written is seen.
+        self.gpu.fill(&self.of.y, 0x7fc0_0000);
+        self.run(linear, 1)?;
+        let y = self.gpu.read_f32(&self.of.y, 0, self.of.rows * self.of.matrix.rows)?;
+        let secs = self.run(linear, 1)?;
+        // Where starting a product takes as long as the product.
+        Ok((y, if secs < 0.001 { self.run(linear, 16)? } else { secs }))
+    }
+
+    /// The error of a choice that is left out for it; any other ends the measurement.
+    fn leave_out(&mut self, choice: Tuning, error: Error) -> Result<()> {
+        let kind = error.get_kind();
+        if matches!(kind, ErrorKind::Cancelled | ErrorKind::DoesNotFit) || self.gpu.find_out_if_lost() {
+            return Err(error);
+        }
+        // What it has recorded is not to run with the next one.
+        self.recorder.forget();
+        tracing::warn!("{choice:?} is left out: {error}");
+        Ok(())
+    }
+
+    fn best(
+        &mut self,
+        linears: &mut [Linear],
+        choices: &[Tuning],
+        trying: &mut dyn FnMut(MatrixKernel),
+    ) -> Result<Vec<f64>> {
+        let mut right: Option<Vec<f32>> = None;
+        let mut best = vec![f64::INFINITY; choices.len()];
+        let mut times = vec![0; choices.len()];
+        for (n, linear) in linears.iter_mut().enumerate() {
+            trying(choices[n].matrix);
+            let (y, secs) = match self.first(linear) {
+                Ok(first) => first,
+                Err(error) => {
+                    self.leave_out(choices[n], error)?;
+                    continue;
+                }
+            };
+            // The first one that gives numbers is the plain one, unless the driver cannot run it.
+            if y.iter().all(|v| v.is_finite()) && is_same(right.get_or_insert_with(|| y.clone()), &y) {
+                times[n] = ((RUN_SECS / secs) as usize).clamp(1, 64);
+            } else {
+                tracing::warn!("{:?} is left out: this driver runs it wrongly", choices[n]);
+            }
+        }
+        for _ in 0..ROUNDS {
+            for (n, linear) in linears.iter_mut().enumerate() {
+                if times[n] == 0 {
+                    continue;
+                }
+                match self.run(linear, times[n]) {
+                    Ok(secs) => best[n] = best[n].min(secs * 1e3),
+                    Err(error) => {
+                        self.leave_out(choices[n], error)?;
+                        (best[n], times[n]) = (f64::INFINITY, 0);
+                    }
+                }
+            }
+        }
+        Ok(best)
     }
 }
 
@@ -246,11 +323,25 @@ fn file() -> Result<PathBuf> {
     Ok(cache_folder()?.join(FILE))
 }
 
-/// A driver's update measures anew, and so does a device that is opened with other units.
+/// A driver's update and the program's measure anew, and so does a device that is opened with other units.
 fn name_of(gpu: &Gpu) -> String {
     let summary = gpu.summary();
     let units = gpu.cooperative_matrix().map_or("none".to_owned(), |side| side.to_string());
-    format!("{} | {} | {} | matrix units {units}", summary.name, summary.backend, summary.driver)
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "{} | {} | {} | matrix units {units} | Ocelli {version}",
+        summary.name, summary.backend, summary.driver
+    )
+}
+
+/// What stands in a choice's place while it is measured: what may end the program, or the device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trying {
+    /// What runs for the first time now.
+    trying: Option<MatrixKernel>,
+    /// What ran when an earlier measurement ended without an end.
+    ended_with: Vec<MatrixKernel>,
 }
 
 /// What is in the file, also what this version does not understand.
@@ -283,32 +374,42 @@ pub fn settle(gpu: &Gpu, stop: &AtomicBool) -> Result<()> {
 }
 
 fn settle_in(file: Option<&Path>, gpu: &Gpu, stop: &AtomicBool) -> Result<()> {
-    let keep = |tuning: Option<Tuning>| {
-        if let Some(Err(error)) = file.map(|file| remember_in(file, gpu, tuning)) {
+    let keep = |value: Option<Value>| {
+        if let Some(Err(error)) = file.map(|file| remember_in(file, gpu, value)) {
             tracing::warn!("{error}");
         }
     };
-    // If trying ends the program, the next start does not try again.
-    keep(Some(Tuning::PORTABLE));
-    match calibrate(gpu, stop) {
+    let earlier = file.and_then(|file| read(file).remove(&name_of(gpu)));
+    let mut state: Trying = earlier.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
+    state.ended_with.extend(state.trying.take());
+    let tries = |kernel: &MatrixKernel| state.ended_with.iter().filter(|ended| *ended == kernel).count();
+    let without: Vec<MatrixKernel> =
+        state.ended_with.iter().copied().filter(|kernel| tries(kernel) >= MOST_TRIES).collect();
+    let mut told = |trying: Option<MatrixKernel>| {
+        state.trying = trying.filter(|kernel| *kernel != MatrixKernel::Tiles);
+        keep(serde_json::to_value(&state).ok());
+    };
+    match calibrate_all_but(gpu, stop, &without, &mut |kernel| told(Some(kernel))) {
         Ok((tuning, candidates)) => {
             for candidate in candidates {
                 tracing::info!("{candidate:?}");
             }
             gpu.set_tuning(tuning);
-            keep(Some(tuning));
+            keep(serde_json::to_value(tuning).ok());
+            Ok(())
         }
-        Err(error) if error.get_kind() == ErrorKind::Cancelled => {
-            keep(None);
-            return Err(error);
-        }
-        Err(error) if gpu.is_lost() => return Err(error),
+        // What was being tried then is tried once more at the next start.
+        Err(error) if gpu.find_out_if_lost() => Err(error),
         Err(error) => {
+            told(None);
+            if error.get_kind() == ErrorKind::Cancelled {
+                return Err(error);
+            }
             tracing::warn!("{error}");
             gpu.set_tuning(Tuning::PORTABLE);
+            Ok(())
         }
     }
-    Ok(())
 }
 
 /// Keeps what was measured on this adapter and driver.
@@ -317,29 +418,30 @@ fn settle_in(file: Option<&Path>, gpu: &Gpu, stop: &AtomicBool) -> Result<()> {
 /// The file cannot be written.
 pub fn remember(gpu: &Gpu, tuning: Tuning) -> Result<PathBuf> {
     let file = file()?;
-    remember_in(&file, gpu, Some(tuning))?;
+    let value = serde_json::to_value(tuning).map_err(|e| Error::new(KEEPING, e))?;
+    remember_in(&file, gpu, Some(value))?;
     Ok(file)
 }
 
-/// The same in this file; `None` forgets.
-fn remember_in(file: &Path, gpu: &Gpu, tuning: Option<Tuning>) -> Result<()> {
-    const DOING: &str = "keeping the measured choice of kernels";
+const KEEPING: &str = "keeping the measured choice of kernels";
+
+/// Puts this into the file, in this adapter's place; `None` forgets.
+fn remember_in(file: &Path, gpu: &Gpu, value: Option<Value>) -> Result<()> {
+    static WRITTEN: AtomicUsize = AtomicUsize::new(0);
     let mut all = read(file);
-    match tuning {
-        Some(tuning) => {
-            let value = serde_json::to_value(tuning).map_err(|e| Error::new(DOING, e))?;
-            all.insert(name_of(gpu), value);
-        }
+    match value {
+        Some(value) => drop(all.insert(name_of(gpu), value)),
         None => drop(all.remove(&name_of(gpu))),
     }
-    let text = serde_json::to_vec_pretty(&all).map_err(|e| Error::new(DOING, e))?;
+    let text = serde_json::to_vec_pretty(&all).map_err(|e| Error::new(KEEPING, e))?;
     if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder).map_err(|e| Error::new(DOING, e).at_path(folder))?;
+        std::fs::create_dir_all(folder).map_err(|e| Error::new(KEEPING, e).at_path(folder))?;
     }
     // Whole or not at all: another program may be reading it, or writing its own.
-    let part = file.with_extension(format!("{}.part", std::process::id()));
+    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    let part = file.with_extension(format!("{}-{number}.part", std::process::id()));
     std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, file)).map_err(|e| {
-        Error::new(DOING, e).at_path(file).help("set OCELLI_CACHE to a folder that can be written")
+        Error::new(KEEPING, e).at_path(file).help("set OCELLI_CACHE to a folder that can be written")
     })
 }
 
@@ -367,7 +469,8 @@ mod tests {
         // Others' choices stay, also of a version that knows more.
         let text = r#"{ "another card": { "vector": "of tomorrow" } }"#;
         std::fs::write(&file, text).expect("written");
-        remember_in(&file, &gpu, Some(Tuning::PORTABLE)).expect("kept");
+        remember_in(&file, &gpu, Some(serde_json::to_value(Tuning::PORTABLE).expect("a value")))
+            .expect("kept");
         assert_eq!(read(&file).len(), 2);
         remember_in(&file, &gpu, None).expect("forgotten");
         assert_eq!(on(&file)[0].0, "another card");
@@ -399,7 +502,37 @@ mod tests {
         let before = gpu.allocated_bytes();
         let error = settle_in(Some(&file), &gpu, &AtomicBool::new(true)).expect_err("broken off");
         assert_eq!(error.get_kind(), ErrorKind::Cancelled);
-        assert!(!gpu.is_tuned() && read(&file).is_empty() && gpu.allocated_bytes() == before);
+        assert!(!gpu.is_tuned() && gpu.allocated_bytes() == before);
+        let kept: Vec<Trying> =
+            on(&file).into_iter().map(|(_, value)| serde_json::from_value(value).expect("a state")).collect();
+        assert_eq!(kept, [Trying::default()], "nothing is held against any kernel");
+    }
+
+    #[test]
+    fn a_kernel_that_measuring_ended_with_is_tried_once_more_and_then_left_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join(FILE);
+        let gpu = Gpu::new(&GpuOptions::default()).expect("a device");
+        let mut trying = Trying { trying: Some(MatrixKernel::Packed), ended_with: vec![] };
+        let put = |state: &Trying| {
+            remember_in(&file, &gpu, Some(serde_json::to_value(state).expect("a value"))).expect("kept");
+        };
+        put(&trying);
+        // Broken off at once: what was being tried before is remembered.
+        settle_in(Some(&file), &gpu, &AtomicBool::new(true)).expect_err("broken off");
+        trying = serde_json::from_value(on(&file)[0].1.clone()).expect("a state");
+        assert_eq!(trying, Trying { trying: None, ended_with: vec![MatrixKernel::Packed] });
+        // A second time.
+        trying.trying = Some(MatrixKernel::Packed);
+        put(&trying);
+        let mut tried = Vec::new();
+        let without = [MatrixKernel::Packed];
+        calibrate_all_but(&gpu, &AtomicBool::new(false), &without, &mut |kernel| tried.push(kernel))
+            .expect("measured");
+        assert!(tried.contains(&MatrixKernel::Tiles) && !tried.contains(&MatrixKernel::Packed), "{tried:?}");
+        settle_in(Some(&file), &gpu, &AtomicBool::new(false)).expect("measured");
+        let kept: Tuning = serde_json::from_value(on(&file)[0].1.clone()).expect("a choice");
+        assert!(kept == gpu.tuning() && kept.matrix != MatrixKernel::Packed);
     }
 
     #[test]

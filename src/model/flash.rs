@@ -72,7 +72,10 @@ impl Flash {
                 .with("LANES", lanes)
                 .with("OWN", (head_dim / 4).div_ceil(lanes))
                 .with("WIDE", u8::from(gpu.has_int64()));
-            let first = usize::from(gpu.tuning().matrix != MatrixKernel::Lanes);
+            // The tower's goes with its products, whose weights are f16.
+            let tuning = gpu.tuning();
+            let matrix = tuning.matrix_f16.filter(|_| kv == "dense").unwrap_or(tuning.matrix);
+            let first = usize::from(matrix != MatrixKernel::Lanes);
             choices.insert(first, (lanes_key, 32 / lanes * 8));
         }
         choices

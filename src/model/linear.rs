@@ -156,6 +156,7 @@ pub struct Linear {
     tuning: Tuning,
     kernels: HashMap<(WeightFormatKey, Epilogue, usize), Arc<Kernel>>,
     no_bias: wgpu::Buffer,
+    /// Of one kind: no recipe has products of many rows in both.
     narrowed: Option<Narrowed>,
 }
 
@@ -200,7 +201,17 @@ impl Linear {
     /// The keys of the kernels that a product of `batch` rows (0: many) takes on this device.
     #[must_use]
     pub fn keys(gpu: &Gpu, format: WeightFormat, epilogue: Epilogue, batch: usize) -> Vec<KernelKey> {
-        let tuning = gpu.tuning();
+        Self::tuned_keys(gpu, gpu.tuning(), format, epilogue, batch)
+    }
+
+    /// The same for a choice of kernels.
+    pub(super) fn tuned_keys(
+        gpu: &Gpu,
+        tuning: Tuning,
+        format: WeightFormat,
+        epilogue: Epilogue,
+        batch: usize,
+    ) -> Vec<KernelKey> {
         let narrow = Way::of(tuning, format).narrow().filter(|_| batch == 0);
         let product = Self::tuned_key(gpu, tuning, format, epilogue, batch);
         narrow.map(Narrow::key).into_iter().chain([product]).collect()

@@ -229,24 +229,29 @@ fn paged_attention_is_right_over_a_long_cache_in_prefill_and_in_decoding() {
         let one_q = upload(&gpu, &q[last * heads * dim..]);
         let one_row = gpu.storage_buffer_with("row", bytemuck::bytes_of(&infos[last])).unwrap();
         let partial = gpu.storage_buffer("partial", heads * max_pieces * (dim + 4) * 4).unwrap();
-        gpu.fill(&partial, 0x7fc0_0000);
         let group = heads_together(heads, kv_heads);
-        let decode = gpu
-            .kernel(
-                &KernelKey::new("attention_decode").with("KV", kv).with("HEAD_DIM", dim).with("GROUP", group),
-            )
-            .unwrap();
+        let key = |wide: bool| {
+            let key = KernelKey::new("attention_decode").with("KV", kv).with("HEAD_DIM", dim);
+            key.with("GROUP", group).with("WIDE", u8::from(wide))
+        };
         let reduce = gpu.kernel(&KernelKey::new("attention_reduce").with("HEAD_DIM", dim)).unwrap();
         let params = [heads as u32, kv_heads as u32, cache.max_pages as u32, max_pieces as u32, scale];
         let buffers = [&one_q, &cache.k, &cache.v, &one_row, &cache.table, &partial];
         let groups = [length.div_ceil(256) as u32, (heads / group) as u32, 1];
-        recorder.dispatch(&decode, &params, &buffers, groups, Work::UNCOUNTED).unwrap();
-        let params = [heads as u32, max_pieces as u32];
-        recorder
-            .dispatch(&reduce, &params, &[&partial, &one_row, &o], [heads as u32, 1, 1], Work::UNCOUNTED)
-            .unwrap();
-        recorder.finish().unwrap();
-        let decoded = gpu.read_f32(&o, 0, heads * dim).unwrap();
+        let mut decode = |wide: bool| {
+            gpu.fill(&partial, 0x7fc0_0000);
+            let kernel = gpu.kernel(&key(wide)).unwrap();
+            recorder.dispatch(&kernel, &params, &buffers, groups, Work::UNCOUNTED).unwrap();
+            let params = [heads as u32, max_pieces as u32];
+            let buffers = [&partial, &one_row, &o];
+            recorder.dispatch(&reduce, &params, &buffers, [heads as u32, 1, 1], Work::UNCOUNTED).unwrap();
+            recorder.finish().unwrap();
+            gpu.read_f32(&o, 0, heads * dim).unwrap()
+        };
+        let decoded = decode(false);
+        if gpu.has_int64() && gpu.is_software() {
+            assert_eq!(decode(true), decoded, "{kv} dim {dim}: wide loads read the same");
+        }
 
         for head in 0..heads {
             let kv_head = head / (heads / kv_heads);

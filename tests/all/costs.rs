@@ -308,7 +308,7 @@ fn a_span_without_work_has_no_times_of_the_device_and_is_not_waited_for() {
 }
 
 /// Seconds of processor that this process has used; 0 where the system does not tell.
-fn processor_secs() -> f64 {
+pub fn processor_secs() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<f64> = stat
         .rsplit(')')

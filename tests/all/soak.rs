@@ -14,6 +14,7 @@ use ocelli::compare::Comparison;
 use ocelli::model::builtin;
 use ocelli::model::recipe::Recipe;
 
+use crate::costs::processor_secs;
 use crate::screenshots::Stage;
 use crate::support::*;
 
@@ -29,6 +30,9 @@ struct Sample {
     threads: usize,
     /// Of the same question each time.
     token_ms: f64,
+    /// The processor's from that question to rest (prompt, tokens, the window's frames) for each token of the answer: what else the
+    /// machine does hardly shows in it.
+    processor_ms: f64,
 }
 
 const MIB: f64 = 1_048_576.0;
@@ -216,8 +220,10 @@ impl Person {
         self.stage.harness.state_mut().open_model(builtin::NAME.into());
         self.rest();
         self.press(Modifiers::COMMAND, Key::N);
+        let used = processor_secs();
         self.send("What can you do?");
         self.rest();
+        let used = processor_secs() - used;
         let answer = self.stage.state().chat.last().filter(|last| last.role == Role::Assistant);
         let figures =
             answer.and_then(|answer| ocelli::app::details::<ocelli::app::AnswerDetails>(answer).figures);
@@ -230,6 +236,7 @@ impl Person {
             files: fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
             threads: status("Threads") as usize,
             token_ms: figures.map_or(0.0, |figures| 1e3 / figures.decode_tok_s()),
+            processor_ms: figures.map_or(0.0, |figures| 1e3 * used / figures.new_tokens.max(1) as f64),
         }
     }
 }
