@@ -164,22 +164,25 @@ fn paged(gpu: &Gpu, kv: KvFormat, kv_heads: usize, dim: usize, length: usize) ->
     Paged { k, v, table, max_pages, keys, values }
 }
 
+/// How keys and values are stored, head_dim, heads, KV heads, keys.
+const PAGED: [(KvFormat, usize, usize, usize, usize); 10] = [
+    (KvFormat::F32, 64, 4, 2, 1100),
+    (KvFormat::F16, 128, 4, 2, 4500),
+    (KvFormat::F32, 128, 8, 2, 257),
+    (KvFormat::F16, 64, 3, 3, 256),
+    (KvFormat::F16, 64, 8, 1, 321),
+    (KvFormat::F16, 128, 6, 2, 41),
+    (KvFormat::Int8, 128, 4, 2, 4500),
+    (KvFormat::Int8, 64, 3, 3, 256),
+    (KvFormat::Int8, 64, 8, 1, 321),
+    (KvFormat::Int8, 128, 6, 2, 41),
+];
+
 #[test]
 fn paged_attention_is_right_over_a_long_cache_in_prefill_and_in_decoding() {
     let gpu = gpu();
     let mut recorder = Recorder::new(&gpu, Pacing::HEADLESS).unwrap();
-    for (format, dim, heads, kv_heads, length) in [
-        (KvFormat::F32, 64usize, 4usize, 2usize, 1100usize),
-        (KvFormat::F16, 128, 4, 2, 4500),
-        (KvFormat::F32, 128, 8, 2, 257),
-        (KvFormat::F16, 64, 3, 3, 256),
-        (KvFormat::F16, 64, 8, 1, 321),
-        (KvFormat::F16, 128, 6, 2, 41),
-        (KvFormat::Int8, 128, 4, 2, 4500),
-        (KvFormat::Int8, 64, 3, 3, 256),
-        (KvFormat::Int8, 64, 8, 1, 321),
-        (KvFormat::Int8, 128, 6, 2, 41),
-    ] {
+    for (format, dim, heads, kv_heads, length) in PAGED {
         let cache = paged(&gpu, format, kv_heads, dim, length);
         let kv = format.name();
         let scale = (1.0 / (dim as f32).sqrt()).to_bits();
