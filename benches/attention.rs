@@ -7,9 +7,9 @@
 
 use std::time::Instant;
 
-use ocelli::gpu::{Gpu, GpuOptions, Pacing, Recorder, Work, measure_read_bandwidth};
+use ocelli::gpu::{Gpu, GpuOptions, KernelKey, Pacing, Recorder, Work, measure_read_bandwidth};
 use ocelli::model::kv_cache::PAGE_TOKENS;
-use ocelli::model::text_decoder::{RowInfo, TextDecoder, heads_together};
+use ocelli::model::text_decoder::{RowInfo, heads_together};
 
 const HEADS: usize = 16;
 const KV_HEADS: usize = 8;
@@ -73,7 +73,8 @@ fn main() {
             let pieces = context.div_ceil(256);
             let partial = gpu.storage_buffer("partial", HEADS * pieces * (HEAD_DIM + 4) * 4).unwrap();
             let group = heads_together(HEADS, KV_HEADS);
-            let kernel = gpu.kernel(&TextDecoder::decode_key(&gpu, kv, HEAD_DIM, group)).unwrap();
+            let key = KernelKey::new("attention_decode").with("KV", kv).with("HEAD_DIM", HEAD_DIM);
+            let kernel = gpu.kernel(&key.with("GROUP", group)).unwrap();
             let scale = (1.0 / (HEAD_DIM as f32).sqrt()).to_bits();
             let params = [HEADS as u32, KV_HEADS as u32, pages as u32, pieces as u32, scale];
             let buffers = [&q, &k, &v, &row, &table, &partial];

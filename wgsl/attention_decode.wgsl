@@ -11,11 +11,8 @@
 //
 // q [batch, heads, HEAD_DIM] f32; k, v, page_table: see paged_kv; rows [batch] RowInfo;
 // partial [batch, heads, max_pieces, HEAD_DIM + 4] f32 (m, l, two unused, acc)
-// Workgroup of 64: one (piece, GROUP heads, row). Variants: KV (f16, int8, f32), HEAD_DIM, GROUP (1, 2, 4), WIDE (64-bit integers:
-// a load brings twice as much on software
-// devices).
+// Workgroup of 64: one (piece, GROUP heads, row). Variants: KV (f16, int8, f32), HEAD_DIM, GROUP (1, 2, 4).
 #import weights
-#import wide
 #import row_info
 
 struct Params {
@@ -28,13 +25,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
-#if WIDE
-@group(0) @binding(2) var<storage, read> k: array<u64>;
-@group(0) @binding(3) var<storage, read> v: array<u64>;
-#else
 @group(0) @binding(2) var<storage, read> k: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> v: array<vec4<u32>>;
-#endif
 @group(0) @binding(4) var<storage, read> rows: array<RowInfo>;
 @group(0) @binding(5) var<storage, read> page_table: array<u32>;
 @group(0) @binding(6) var<storage, read_write> partial: array<vec4<f32>>;
@@ -88,44 +80,26 @@ fn from_words(x: vec4<u32>, y: vec4<u32>, z: vec4<u32>, w: vec4<u32>) -> Sixteen
     return Sixteen(bitcast<vec4<f32>>(x), bitcast<vec4<f32>>(y), bitcast<vec4<f32>>(z), bitcast<vec4<f32>>(w));
 }
 
-// Four words of the keys, from vector `at` on.
-fn four_of_k(at: u32) -> vec4<u32> {
-#if WIDE
-    return vec4<u32>(words(k[at * 2u]), words(k[at * 2u + 1u]));
-#else
-    return k[at];
-#endif
-}
-
 fn load_k(at: u32) -> Sixteen {
 #if KV == int8
-    return from_bytes(four_of_k(at));
+    return from_bytes(k[at]);
 #else
 #if KV == f16
-    return from_halves(four_of_k(at), four_of_k(at + 1u));
+    return from_halves(k[at], k[at + 1u]);
 #else
-    return from_words(four_of_k(at), four_of_k(at + 1u), four_of_k(at + 2u), four_of_k(at + 3u));
+    return from_words(k[at], k[at + 1u], k[at + 2u], k[at + 3u]);
 #endif
-#endif
-}
-
-// Four words of the values, from vector `at` on.
-fn four_of_v(at: u32) -> vec4<u32> {
-#if WIDE
-    return vec4<u32>(words(v[at * 2u]), words(v[at * 2u + 1u]));
-#else
-    return v[at];
 #endif
 }
 
 fn load_v(at: u32) -> Sixteen {
 #if KV == int8
-    return from_bytes(four_of_v(at));
+    return from_bytes(v[at]);
 #else
 #if KV == f16
-    return from_halves(four_of_v(at), four_of_v(at + 1u));
+    return from_halves(v[at], v[at + 1u]);
 #else
-    return from_words(four_of_v(at), four_of_v(at + 1u), four_of_v(at + 2u), four_of_v(at + 3u));
+    return from_words(v[at], v[at + 1u], v[at + 2u], v[at + 3u]);
 #endif
 #endif
 }
@@ -133,20 +107,12 @@ fn load_v(at: u32) -> Sixteen {
 #if KV == int8
 fn k_scale(slot: u32, j: u32, kv_head: u32) -> f32 {
     let at = kv_scale(slot, j, kv_head);
-#if WIDE
-    return bitcast<f32>(words(k[at / 2u])[at % 2u]);
-#else
     return bitcast<f32>(k[at / 4u][at % 4u]);
-#endif
 }
 
 fn v_scale(slot: u32, j: u32, kv_head: u32) -> f32 {
     let at = kv_scale(slot, j, kv_head);
-#if WIDE
-    return bitcast<f32>(words(v[at / 2u])[at % 2u]);
-#else
     return bitcast<f32>(v[at / 4u][at % 4u]);
-#endif
 }
 #endif
 

@@ -72,7 +72,7 @@ pub struct Family {
 const WEIGHTS: (&str, &[&str]) = ("WEIGHTS", &["int8", "f16", "f32"]);
 const EPILOGUE: (&str, &[&str]) = ("EPILOGUE", &["none", "gelu_tanh", "gelu_erf", "swiglu"]);
 const BATCH: (&str, &[&str]) = ("BATCH", &["1", "2", "4", "8"]);
-/// With 64-bit integers where WIDE is 1; those named `_lanes` are for devices with subgroups only.
+/// Kernels that only devices with subgroups are asked to run, with 64-bit integers where WIDE is 1.
 const WIDE: (&str, &[&str]) = ("WIDE", &["0", "1"]);
 const KV: (&str, &[&str]) = ("KV", &["f16", "int8", "f32"]);
 
@@ -80,7 +80,7 @@ const KV: (&str, &[&str]) = ("KV", &["f16", "int8", "f32"]);
 pub const FAMILIES: &[Family] = &[
     Family {
         file: "attention_decode",
-        axes: &[KV, ("HEAD_DIM", &["64", "128"]), ("GROUP", &["1", "2", "4"]), WIDE],
+        axes: &[KV, ("HEAD_DIM", &["64", "128"]), ("GROUP", &["1", "2", "4"])],
     },
     Family {
         file: "attention_flash",

@@ -16,7 +16,7 @@ use super::stages;
 use super::tensor_names::{EMBEDDING, FINAL_NORM, HEAD, TensorKind, text_layer};
 use super::weights::{Matrix, Stacking, Uploader, WeightFormat};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Kernel, KernelKey, Recorder, VectorKernel, Work};
+use crate::gpu::{Gpu, Kernel, KernelKey, Recorder, Work};
 
 /// What a row of activations stands for; the layout of the kernels' `RowInfo`.
 #[repr(C)]
@@ -200,12 +200,7 @@ impl TextDecoder {
             rms_norm: gpu.kernel(&KernelKey::new("rms_norm"))?,
             rope_and_cache: gpu.kernel(&key("rope_and_cache"))?,
             flash: Flash::new(gpu, kv.name(), head_dim)?,
-            decode: gpu.kernel(&Self::decode_key(
-                gpu,
-                kv.name(),
-                head_dim,
-                heads_together(text.num_heads, text.num_kv_heads),
-            ))?,
+            decode: gpu.kernel(&Self::decode_key(text, kv))?,
             reduce: gpu.kernel(&KernelKey::new("attention_reduce").with("HEAD_DIM", head_dim))?,
         };
         let rope_positions = context + SPARE_POSITIONS;
@@ -251,14 +246,11 @@ impl TextDecoder {
         KernelKey::new(file).with("KV", kv.name()).with("HEAD_DIM", head_dim)
     }
 
-    /// Decode attention for keys and values stored as `kv` (f16, int8 or f32), `group` heads at a time ([`heads_together`]).
+    /// Decode attention for this model.
     #[must_use]
-    pub fn decode_key(gpu: &Gpu, kv: &'static str, head_dim: usize, group: usize) -> KernelKey {
-        KernelKey::new("attention_decode")
-            .with("KV", kv)
-            .with("HEAD_DIM", head_dim)
-            .with("GROUP", group)
-            .with("WIDE", u8::from(gpu.has_int64() && gpu.tuning().vector == VectorKernel::Lanes))
+    pub fn decode_key(text: &TextConfig, kv: KvFormat) -> KernelKey {
+        Self::kv_key("attention_decode", kv, text.head_dim)
+            .with("GROUP", heads_together(text.num_heads, text.num_kv_heads))
     }
 
     /// Kernels that answering will want, to be compiled ahead: for one session and for prefill.
@@ -274,8 +266,7 @@ impl TextDecoder {
         ];
         keys.push(Self::kv_key("rope_and_cache", kv, text.head_dim));
         keys.push(Flash::key(gpu, kv.name(), text.head_dim));
-        let group = heads_together(text.num_heads, text.num_kv_heads);
-        keys.push(Self::decode_key(gpu, kv.name(), text.head_dim, group));
+        keys.push(Self::decode_key(text, kv));
         keys.push(KernelKey::new("attention_reduce").with("HEAD_DIM", text.head_dim));
         for batch in [1, 0] {
             for epilogue in [Epilogue::None, Epilogue::SwiGlu] {
