@@ -99,29 +99,19 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
         var part_#{h}_#{i} = vec4<i32>(0);
 #endfor
 #endfor
-        for (var k = 0u; k < 8u; k += 1u) {
-            let b = w_tile[k * 16u + tx];
-#for h 2
-            let a_#{h} = x_tile[k * 16u + ty * 2u + #{h}u];
-#for i 4
-            part_#{h}_#{i} += vec4<i32>(
-                dot4I8Packed(a_#{h}[#{i}], b.x),
-                dot4I8Packed(a_#{h}[#{i}], b.y),
-                dot4I8Packed(a_#{h}[#{i}], b.z),
-                dot4I8Packed(a_#{h}[#{i}], b.w),
-            );
-#endfor
-#endfor
-        }
+        // High digits, then 254 times their sums and low digits.
+#for d 2
+#if d == 1
 #for h 2
 #for i 4
         part_#{h}_#{i} *= 254;
 #endfor
 #endfor
+#endif
         for (var k = 0u; k < 8u; k += 1u) {
             let b = w_tile[k * 16u + tx];
 #for h 2
-            let a_#{h} = x_tile[(8u + k) * 16u + ty * 2u + #{h}u];
+            let a_#{h} = x_tile[(#{d}u * 8u + k) * 16u + ty * 2u + #{h}u];
 #for i 4
             part_#{h}_#{i} += vec4<i32>(
                 dot4I8Packed(a_#{h}[#{i}], b.x),
@@ -132,6 +122,7 @@ fn main(@builtin(workgroup_id) tile: vec3<u32>, @builtin(local_invocation_index)
 #endfor
 #endfor
         }
+#endfor
         let b_scale = w_scale[tx] / 254.0;
 #for h 2
         let a_scale_#{h} = x_scale[ty * 2u + #{h}u];

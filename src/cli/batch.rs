@@ -18,7 +18,6 @@ use crate::chat::message::{Message, Role};
 use crate::chat::openai::{MAX_VALUES, conversation_from};
 use crate::engine::{Answer, AnswerEvent, Engine, Request, StopReason, Summary};
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::Gpu;
 use crate::model::linear::MAX_BATCH;
 use crate::model::preprocessor::TokenRange;
 use crate::model::sampler::Sampling;
@@ -92,7 +91,7 @@ pub fn run(args: &BatchArgs) -> Result<()> {
     if let Some(out) = &args.out {
         check_out(out, &args.questions)?;
     }
-    let gpu = Gpu::new(&args.model.gpu_options())?;
+    let gpu = args.model.device()?;
     let (wake, woken) = waker();
     let engine = Engine::start(gpu, wake)?;
     let info = load(&engine, &args.model)?;

@@ -20,8 +20,6 @@ use crate::compare::{
 };
 use crate::engine::{Answer, Engine, ModelInfo, Request, Wake};
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
-use crate::model::calibration;
 use crate::remote::{Ask, Choosing, Keys, Limits, Server, ask};
 
 const DOING: &str = "running the comparison";
@@ -178,8 +176,7 @@ impl Asker for Driver<'_> {
 
 impl<'a> Driver<'a> {
     fn new(args: &'a CompareArgs, plan: &Plan, journal: Option<&'a mut Journal>) -> Result<Self> {
-        let gpu = Gpu::new(&args.model.gpu_options())?;
-        calibration::apply_remembered(&gpu);
+        let gpu = args.model.device()?;
         let (wake, woken) = waker();
         let summary = gpu.summary();
         let begin = Begin::new(plan, summary.name.clone(), summary.driver.clone())?;

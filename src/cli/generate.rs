@@ -20,7 +20,7 @@ use crate::engine::{
     TokenEvent,
 };
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, measure_read_bandwidth};
+use crate::gpu::measure_read_bandwidth;
 use crate::model::clip::sort_frames;
 use crate::model::convert::{Progress, Stage};
 use crate::model::picture::check_file;
@@ -123,7 +123,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     if let (Some(url), Some(model)) = (&args.server, &args.server_model) {
         return elsewhere::run(args, url, model, request);
     }
-    let gpu = Gpu::new(&args.model.gpu_options())?;
+    let gpu = args.model.device()?;
     // Beside nothing else, and only where it is of use.
     let bandwidth = form.map(|_| measure_read_bandwidth(&gpu)).transpose()?;
     let engine = Engine::start(gpu, Arc::new(|| {}))?;

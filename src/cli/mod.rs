@@ -191,6 +191,16 @@ impl ModelArgs {
         }
     }
 
+    /// Opens the device; it runs the kernels that were measured to be the fastest there, if any were.
+    ///
+    /// # Errors
+    /// No adapter.
+    pub fn device(&self) -> Result<Gpu> {
+        let gpu = Gpu::new(&self.gpu_options())?;
+        calibration::apply_remembered(&gpu);
+        Ok(gpu)
+    }
+
     /// Opens the device and the model's files, converting a hub checkpoint if need be.
     ///
     /// # Errors
@@ -198,9 +208,8 @@ impl ModelArgs {
     pub fn open(&self) -> Result<(Gpu, ModelSource)> {
         let model = self.choose()?;
         // The device first: without one nobody wants to wait for a conversion.
-        let gpu = Gpu::new(&self.gpu_options())?;
+        let gpu = self.device()?;
         calibration::settle(&gpu, &AtomicBool::new(false))?;
-        calibration::apply_remembered(&gpu);
         let mut line = ProgressLine::new("converting");
         let wanted = Wanted { recipe: self.recipe, text_only: self.text_only };
         let source = ModelSource::resolve(&model, wanted, &mut |p| line.show(p), &AtomicBool::new(false));
